@@ -1,0 +1,166 @@
+"""What a store is: candles by series, the reasons of absences, a quarantine, and a little state.
+
+One process writes (`Store`), any number read (`StoreReader`) at the same time. Rows travel as numpy structured arrays
+of `ROW`: one layout from the feed to the disk.
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum, StrEnum
+from typing import NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+from msgspec import Struct
+
+from candlewick.market import Candle, Series, Span
+
+ROW = np.dtype([
+    ("series", "<u4"),
+    ("source", "u1"),
+    ("open_time", "<i8"),
+    ("open", "<f8"),
+    ("high", "<f8"),
+    ("low", "<f8"),
+    ("close", "<f8"),
+    ("volume", "<f8"),
+    ("close_time", "<i8"),
+    ("quote_volume", "<f8"),
+    ("trades", "<i8"),
+    ("taker_buy_volume", "<f8"),
+    ("taker_buy_quote_volume", "<f8"),
+])  # fmt: skip
+"""One candle of one series, packed little-endian; `series` is the store's own number (`Store.number`)."""
+
+VALUES: tuple[str, ...] = tuple(name for name in ROW.names or () if name not in {"series", "source", "open_time"})
+"""The columns that two sources must agree on."""
+
+Rows: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.void]]"
+
+
+class Source(IntEnum):
+    """Where a row came from; a settled source (REST and above) outranks the live feed."""
+
+    LIVE = 1
+    REST = 2
+    ARCHIVE = 3
+
+
+class Reason(StrEnum):
+    """Why a grid time has no candle. `missing` is ours to repair and is derived, never stored."""
+
+    MISSING = "missing"
+    EXCHANGE_OUTAGE = "exchange_outage"
+    NOT_LISTED = "not_listed"
+    DELISTED = "delisted"
+    PENDING = "pending"
+
+
+class Absence(Struct, frozen=True):
+    """Grid times of a series that have no candle for a known reason."""
+
+    span: Span
+    reason: Reason
+    evidence: str
+    """JSON: who was asked, when, and what they answered."""
+
+
+class Quarantined(Struct, frozen=True):
+    """Something that broke a rule, kept with the text it came as."""
+
+    series: str
+    rule: str
+    source: str
+    received_at: int
+    raw: bytes
+
+
+class SeriesInfo(NamedTuple):
+    """What is held of a series. `first` and `last` are open times; None where it has no candle yet."""
+
+    series: Series
+    rows: int
+    first: int | None
+    last: int | None
+
+
+class WriteResult(NamedTuple):
+    """What a write did, row by row. `changed` pairs the row that was replaced with the one that replaced it;
+    `refused` pairs what is held with the live row that contradicts it and was not taken."""
+
+    inserted: int
+    confirmed: int
+    """Equal to what was held from the live feed, and now vouched for by a settled source."""
+    unchanged: int
+    changed: tuple[tuple[Rows, Rows], ...]
+    refused: tuple[tuple[Rows, Rows], ...]
+
+
+class StoreReader(Protocol):
+    """What any process may ask."""
+
+    location: str
+
+    def series(self) -> list[SeriesInfo]:
+        """Every series known, in order of its number."""
+
+    def read(
+        self,
+        series: Series,
+        start: int | None = None,
+        end: int | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        last: int | None = None,
+    ) -> Rows:
+        """Rows that open in `[start, end)`, oldest first, of all columns or those named; only the newest `last`."""
+
+    def absences(self, series: Series) -> list[Absence]:
+        """Recorded reasons, by time, disjoint."""
+
+    def quarantined(self, limit: int = 100) -> list[Quarantined]:
+        """The newest entries of the quarantine, newest first."""
+
+    def state(self, key: str) -> bytes | None:
+        """A small value kept across restarts (`set_state`)."""
+
+    def close(self) -> None:
+        """Let go of it; idempotent."""
+
+
+class Store(StoreReader, Protocol):
+    """What the one writer may do besides. Every change is on disk, synced, when the call returns."""
+
+    def number(self, series: Series) -> int:
+        """The store's number of a series, given when it is first asked for."""
+
+    def write(self, rows: Rows) -> WriteResult:
+        """Keep rows, each (series, open time) once. The rule, for a row that is already held:
+
+        equal values: nothing changes but the source, to the higher one; different values: a settled source replaces
+        what is held, whatever its source; a live row replaces a live row (the last one wins) and is refused against
+        a settled one. Within one call the later row counts as later.
+
+        Raises:
+            StoreFull: no space; nothing of this call was kept and the same call may be made again.
+        """
+
+    def set_absences(self, series: Series, absences: Sequence[Absence]) -> None:
+        """Replace all recorded reasons of a series."""
+
+    def quarantine(self, entries: Sequence[Quarantined]) -> None:
+        """Keep entries; the oldest beyond 10,000 are dropped."""
+
+    def set_state(self, key: str, value: bytes | None) -> None:
+        """Keep a small value, or forget it."""
+
+
+def to_row(number: int, source: Source, candle: Candle) -> tuple[int | float, ...]:
+    """The fields of `ROW` for one candle, in order."""
+    return (
+        number, int(source), candle.open_time, candle.open, candle.high, candle.low, candle.close, candle.volume,
+        candle.close_time, candle.quote_volume, candle.trades, candle.taker_buy_volume, candle.taker_buy_quote_volume,
+    )  # fmt: skip
+
+
+def to_rows(number: int, source: Source, candles: Sequence[Candle]) -> Rows:
+    """Candles of one series as rows."""
+    return np.array([to_row(number, source, candle) for candle in candles], dtype=ROW)
