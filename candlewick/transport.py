@@ -4,6 +4,11 @@
 memory, so that hours of market time run in a second.
 """
 
+import errno
+import os
+import re
+import socket
+import ssl
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
@@ -76,3 +81,32 @@ class Http(Protocol):
 
     async def close(self) -> None:
         """Let go of open connections."""
+
+
+_WORDS = {
+    errno.ECONNREFUSED: "connection refused: nothing listens at {place}",
+    errno.ECONNRESET: "connection reset by {place}",
+    errno.EPIPE: "connection reset by {place}",
+    errno.ECONNABORTED: "connection to {place} aborted",
+    errno.ETIMEDOUT: "{place} does not answer: check the network and the firewall",
+    errno.ENETUNREACH: "no way to {place}: check the network",
+    errno.EHOSTUNREACH: "no way to {place}: check the network",
+    errno.EMFILE: "no file descriptor left for {place}: raise this process's limit (ulimit -n)",
+    errno.ENFILE: "no file descriptor left for {place}: raise this machine's limit (fs.file-max)",
+}
+
+
+def failure_words(error: OSError, place: str) -> str:
+    """What a failure of the network means, in words; `place` is `host:port`."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate of {place} is not trusted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS with {place} failed ({error.reason or error}): check the scheme and the port"
+    if isinstance(error, socket.gaierror):
+        return f"the name in {place} is not known ({error.strerror or error}): check its spelling and the name server"
+    # Several addresses of one name fail as one error without a number, which then stands in its text.
+    numbers = {error.errno} if error.errno else {int(text) for text in re.findall(r"\[Errno (\d+)\]", str(error))}
+    if len(numbers) != 1:
+        return f"{error or type(error).__name__} ({place})"
+    number = numbers.pop()
+    return _WORDS.get(number, os.strerror(number) + " ({place})").format(place=place)
