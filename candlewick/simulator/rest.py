@@ -1,0 +1,388 @@
+"""The REST interface: parameters, limits, weights and errors as documented and measured (binance.md 3, 4)."""
+
+import json
+from collections.abc import Callable
+from typing import NamedTuple
+
+from candlewick.market import DAY, HOUR, SECOND, Interval, Market
+from candlewick.simulator.bars import first_raw, last_raw
+from candlewick.simulator.budget import Budget
+from candlewick.simulator.candles import Candles, Row
+from candlewick.simulator.exchange import Exchange
+from candlewick.simulator.listing import exchange_info
+from candlewick.simulator.streams import INTERVALS, raw_trades
+from candlewick.simulator.trouble import Active
+
+Params = tuple[tuple[str, str], ...]
+_EARLIEST = 1_483_228_800_000_000  # 2017-01-01
+_US = 10**15  # a time above this many is in microseconds
+
+
+class Reply(NamedTuple):
+    """An answer. `delay_s` before it is sent; `whole` False: the connection is reset in the middle of the body; status
+    0: no answer at all.
+    """
+
+    status: int
+    body: bytes
+    headers: dict[str, str]
+    delay_s: float = 0.0
+    whole: bool = True
+
+
+class _BadRequest(Exception):  # noqa: N818 - it is an answer, not a failure
+    """An error answer with the exchange's code."""
+
+    def __init__(self, code: int, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+
+
+class Rest:
+    """Answers GET requests to one exchange."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._budget = Budget(exchange.clock, 6000 if exchange.market is Market.SPOT else 2400)
+        spot: dict[str, Callable[[_Query], object]] = {
+            "/api/v3/ping": _ping,
+            "/api/v3/time": self._time,
+            "/api/v3/exchangeInfo": self._info,
+            "/api/v3/klines": self._klines,
+            "/api/v3/uiKlines": self._klines,
+            "/api/v3/aggTrades": self._aggregates,
+            "/api/v3/trades": self._trades,
+            "/api/v3/historicalTrades": self._trades,
+        }
+        usdm: dict[str, Callable[[_Query], object]] = {
+            "/fapi/v1/ping": _ping,
+            "/fapi/v1/time": self._time,
+            "/fapi/v1/exchangeInfo": self._info,
+            "/fapi/v1/klines": self._klines,
+            "/fapi/v1/aggTrades": self._aggregates,
+        }
+        self._endpoints = spot if exchange.market is Market.SPOT else usdm
+
+    def answer(self, path: str, params: Params) -> Reply:
+        """The answer to `GET path?params`, with all that is wrong at present."""
+        endpoint = self._endpoints.get(path)
+        if endpoint is None:
+            return _page(404, "404 Not Found")
+        struck = next((active for active in self._exchange.trouble.rest if self._strikes(active, path)), None)
+        forced = struck.fault if struck is not None else None
+        refused = self._budget.charge(
+            self._weight(path, params), limited_s=forced.delay if forced and forced.kind == "rate_limit" else None,
+            banned_s=forced.delay if forced and forced.kind == "ban" else None,
+        )  # fmt: skip
+        if refused is not None:
+            return Reply(refused.status, _json({"code": -1003, "msg": refused.message}), self._headers(refused.wait_s))
+        if struck is not None and (reply := self._spoil(struck)) is not None:
+            return reply
+        try:
+            query = _Query(params)
+            content = endpoint(query)
+            status = 200
+        except _BadRequest as error:
+            status, content = error.status, {"code": error.code, "msg": str(error)}
+        headers = self._headers()
+        if path.endswith("/time"):
+            headers["x-candlewick-speed"] = str(getattr(self._exchange.clock, "speed", 1.0))
+        reply = Reply(status, _json(content), headers)
+        return reply if struck is None else _spoil_body(struck, reply)
+
+    def _headers(self, wait_s: int | None = None) -> dict[str, str]:
+        used = str(self._budget.used)
+        headers = {"content-type": "application/json;charset=UTF-8", "x-mbx-used-weight-1m": used}
+        if self._exchange.market is Market.SPOT:
+            headers["x-mbx-used-weight"] = used
+        if wait_s is not None:
+            headers["retry-after"] = str(wait_s)
+        return headers
+
+    def _strikes(self, active: Active, path: str) -> bool:
+        return active.covers(path) and active.hits()
+
+    def _spoil(self, active: Active) -> Reply | None:
+        """What comes instead of an answer, or None."""
+        fault = active.fault
+        if fault.kind == "forbidden":
+            return _page(403, "403 ERROR The request could not be satisfied. Request blocked.")
+        if fault.kind == "restricted":
+            where = "Service unavailable from a restricted location according to 'b. Eligibility' in https://www.binance.com/en/terms."
+            return Reply(451, _json({"code": 0, "msg": where}), self._headers())
+        if fault.kind == "server_error":
+            return _page(fault.value, f"{fault.value} Server Error")
+        if fault.kind == "html":
+            return _page(200, "We will be back soon")
+        return Reply(0, b"", {}) if fault.kind == "no_answer" else None
+
+    def _weight(self, path: str, params: Params) -> int:
+        """What a request costs, refused or not."""
+        name = path.rpartition("/")[2]
+        if self._exchange.market is Market.SPOT:
+            return {
+                "exchangeInfo": 20,
+                "klines": 2,
+                "uiKlines": 2,
+                "aggTrades": 4,
+                "trades": 25,
+                "historicalTrades": 25,
+            }.get(name, 1)
+        if name == "klines":
+            asked = dict(params).get("limit", "500")
+            limit = int(asked) if asked.isdigit() else 500
+            return 1 if limit <= 100 else 2 if limit < 500 else 5 if limit <= 1000 else 10
+        return 20 if name == "aggTrades" else 1
+
+    # Endpoints.
+
+    def _time(self, query: "_Query") -> object:
+        query.none_left()
+        return {"serverTime": (self._exchange.clock.now() + self._exchange.trouble.skew) // 1000}
+
+    def _info(self, query: "_Query") -> object:
+        wanted = None
+        if (one := query.text("symbol")) is not None:
+            wanted = {self._candles(one).listing.symbol}
+        elif (several := query.text("symbols")) is not None:
+            try:
+                names = json.loads(several)
+            except ValueError:
+                raise _BadRequest(-1100, "Illegal characters found in parameter 'symbols'.") from None
+            wanted = {self._candles(name).listing.symbol for name in names}
+        return exchange_info(self._exchange, wanted)
+
+    def _klines(self, query: "_Query") -> object:
+        candles = self._candles(query.need("symbol"))
+        code = query.need("interval")
+        if code not in INTERVALS[self._exchange.market]:
+            raise _BadRequest(-1120, "Invalid interval.")
+        start, end = self._range(query)
+        limit = self._limit(query, 500, 1000 if self._exchange.market is Market.SPOT else 1500)
+        query.none_left("timeZone")
+        return self._page(candles, Interval(code), start, end, limit)
+
+    def _page(self, candles: Candles, interval: Interval, start: int | None, end: int | None, limit: int) -> list[Row]:
+        """Rows by open time, both ends included; the last one may be unfinished."""
+        now = self._exchange.clock.now()
+        stop = now + 1 if end is None else min(end, now) + 1
+        times: list[int] = []
+        if start is not None:
+            time = interval.ceil(max(start, interval.floor(candles.listed_at)))
+            while time < stop and len(times) < limit:
+                if candles.exists(interval, time):
+                    times.append(time)
+                time = interval.next(time)
+        else:
+            time = interval.floor(stop - 1)
+            while time >= interval.floor(candles.listed_at) and len(times) < limit:
+                if candles.exists(interval, time):
+                    times.append(time)
+                time = interval.previous(time)
+            times.reverse()
+        return self._rows(candles, interval, times, now)
+
+    def _rows(self, candles: Candles, interval: Interval, times: list[int], now: int) -> list[Row]:
+        """The rows that open at `times`, with everything that is wrong with rows at present."""
+        stale = 0
+        for active in self._exchange.trouble.rows:
+            fault = active.fault
+            if not fault.names_symbol(candles.listing.symbol):
+                continue
+            active.strikes += 1
+            if fault.kind == "stale":
+                stale = max(stale, round(fault.delay * SECOND))
+            elif fault.kind == "short_page":
+                times = times[: max(1, len(times) - fault.value)]
+            else:  # the newest closed ones are not there yet
+                times = [time for time in times if now - interval.next(time) >= fault.value * interval.nominal]
+        rows = []
+        for time in times:
+            end = interval.next(time)
+            # A database that is behind still shows the candle as it stood a moment before its end.
+            until = end - min(2 * SECOND, (end - time) // 20) if end <= now < end + stale else now
+            rows.append(candles.row(interval, time, until))
+        return rows
+
+    def _aggregates(self, query: "_Query") -> object:
+        candles = self._candles(query.need("symbol"))
+        first = query.number("fromId")
+        start, end = self._range(query)
+        limit = self._limit(query, 500, 1000)
+        query.none_left()
+        now = self._exchange.clock.now()
+        spot = self._exchange.market is Market.SPOT
+        if not spot and start is not None and start < now - 2 * DAY:
+            raise _BadRequest(-4166, "Search window is restricted to recent 2 days only.")
+        tape, printer = candles.tape, candles.printer
+        if first is not None:
+            start = tape.time_of(first)
+        elif start is None:
+            start = _back(candles, min(now, end or now), limit)
+            first = None
+        stop = min(now, now if end is None else end) + 1
+        rows: list[object] = []
+        while start < stop and len(rows) < limit:
+            edge = min(stop, start - start % HOUR + HOUR)
+            for trade in tape.trades(start, edge):
+                if first is None or trade.number >= first:
+                    row: dict[str, object] = {
+                        "a": trade.number,
+                        "p": printer.price(trade.ticks),
+                        "q": printer.quantity(trade.lots),
+                    }
+                    if not spot:
+                        row["nq"] = row["q"]
+                    row |= {"f": first_raw(trade.number), "l": last_raw(trade.number), "T": trade.time // 1000}
+                    row["m"] = trade.buyer_is_maker
+                    if spot:
+                        row["M"] = True
+                    rows.append(row)
+            start = edge
+        newest = first is None and query.text("startTime") is None
+        return rows[-limit:] if newest else rows[:limit]
+
+    def _trades(self, query: "_Query") -> object:
+        candles = self._candles(query.need("symbol"))
+        first = query.number("fromId")
+        limit = self._limit(query, 500, 1000)
+        query.none_left()
+        now = self._exchange.clock.now()
+        tape, printer = candles.tape, candles.printer
+        start = _back(candles, now, limit) if first is None else tape.time_of(first * 4 // 5 - 1)
+        rows: list[object] = []
+        while start <= now and (first is None or len(rows) < limit):
+            edge = min(now + 1, start - start % HOUR + HOUR)
+            for trade in tape.trades(start, edge):
+                for number, lots in raw_trades(trade):
+                    if first is None or number >= first:
+                        rows.append(
+                            {
+                                "id": number,
+                                "price": printer.price(trade.ticks),
+                                "qty": printer.quantity(lots),
+                                "quoteQty": printer.amount(trade.ticks * lots),
+                                "time": trade.time // 1000,
+                                "isBuyerMaker": trade.buyer_is_maker,
+                                "isBestMatch": True,
+                            }
+                        )
+            start = edge
+        return rows[-limit:] if first is None else rows[:limit]
+
+    # Parameters.
+
+    def _candles(self, symbol: str) -> Candles:
+        if self._exchange.market is Market.USDM:
+            symbol = symbol.upper()  # USD-M takes lower case, spot does not
+        elif symbol != symbol.upper() or not all(letter.isalnum() or letter in "-._&" for letter in symbol):
+            legal = "^[\\\\w\\\\-._&&[^a-z]]{1,50}$"
+            raise _BadRequest(-1100, f"Illegal characters found in parameter 'symbol'; legal range is '{legal}'.")
+        found = self._exchange.candles.get(symbol)
+        if found is None:
+            raise _BadRequest(-1121, "Invalid symbol.")
+        return found
+
+    def _range(self, query: "_Query") -> tuple[int | None, int | None]:
+        start, end = query.time("startTime"), query.time("endTime")
+        for name, value in (("startTime", start), ("endTime", end)):
+            late = (
+                self._exchange.market is Market.SPOT
+                and value is not None
+                and value > self._exchange.clock.now() + 10 * SECOND
+            )
+            if (
+                name == "startTime"
+                and late
+                or (value is not None and value < _EARLIEST and self._exchange.market is Market.SPOT)
+            ):
+                raise _BadRequest(-1130, f"Data sent for parameter '{name}' is not valid.")
+        if start is not None and end is not None and start > end:
+            raise _BadRequest(-1023, "Start time is greater than end time.")
+        return start, end
+
+    def _limit(self, query: "_Query", usual: int, most: int) -> int:
+        limit = query.number("limit")
+        if limit is None:
+            return usual
+        if limit < 1 or (limit > most and self._exchange.market is Market.USDM):
+            raise _BadRequest(-1130, "Data sent for parameter 'limit' is not valid.")
+        return min(limit, most)
+
+
+def _back(candles: Candles, now: int, limit: int) -> int:
+    """A time before which at least `limit` trades lie, hour by hour."""
+    tape, start, found = candles.tape, now - now % HOUR, 0
+    while found < limit and start > candles.listed_at:
+        start -= HOUR
+        found += len(tape.trades(start, start + HOUR))
+    return start
+
+
+class _Query:
+    """The parameters of one request, taken one by one."""
+
+    def __init__(self, params: Params) -> None:
+        self._params = dict(params)
+        self._taken: set[str] = set()
+        if len(self._params) < len(params):
+            raise _BadRequest(-1101, "Duplicate values for a parameter detected.")
+
+    def text(self, name: str) -> str | None:
+        """A parameter, or None where it was not sent."""
+        self._taken.add(name)
+        return self._params.get(name)
+
+    def need(self, name: str) -> str:
+        """A parameter that must be there."""
+        value = self.text(name)
+        if not value:
+            raise _BadRequest(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
+        return value
+
+    def number(self, name: str) -> int | None:
+        """A whole number."""
+        value = self.text(name)
+        if value is None:
+            return None
+        if not value.isascii() or not value.isdigit():
+            raise _BadRequest(
+                -1100, f"Illegal characters found in parameter '{name}'; legal range is '^[0-9]{{1,20}}$'."
+            )
+        return int(value)
+
+    def time(self, name: str) -> int | None:
+        """A time in microseconds, given in milli- or microseconds."""
+        value = self.number(name)
+        return None if value is None else value if value >= _US else value * 1000
+
+    def none_left(self, *ignored: str) -> None:
+        """Refuse parameters nobody asked for."""
+        if set(self._params) - self._taken - set(ignored):
+            raise _BadRequest(-1104, "Not all sent parameters were read.")
+
+
+def _ping(query: _Query) -> object:
+    query.none_left()
+    return {}
+
+
+def _spoil_body(active: Active, reply: Reply) -> Reply:
+    fault, body = active.fault, reply.body
+    if fault.kind == "empty_body":
+        return reply._replace(body=b"")
+    if fault.kind == "cut_body":
+        return reply._replace(body=body[: active.random.randrange(len(body))])
+    if fault.kind == "reset_body":
+        return reply._replace(body=body[: len(body) // 2], whole=False)
+    return reply._replace(delay_s=fault.delay) if fault.kind == "slow" else reply
+
+
+def _json(content: object) -> bytes:
+    return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _page(status: int, text: str) -> Reply:
+    body = f"<!DOCTYPE html><html><head><title>{text}</title></head><body><h1>{text}</h1></body></html>"
+    return Reply(status, body.encode(), {"content-type": "text/html"})
