@@ -30,6 +30,8 @@ class StoreStatus(Struct, frozen=True, kw_only=True):
     connected: bool = False
     error: str | None = None
     """What it complains of now."""
+    pool_size: int = 1
+    """Open connections to it; the embedded store has one writer."""
 
 
 class Counters(Struct, frozen=True, kw_only=True):
@@ -149,6 +151,7 @@ class Status(Struct, frozen=True, kw_only=True):
     gap_check_last: int | None = None
     """When the store was last scanned for gaps."""
     errors_24h: int = 0
+    features_warmed_up: bool = False
     memory_mb: float = 0.0
     clock_behind_ms: float = 0.0
     """By how much this machine's clock is behind the exchange's; negative when it is ahead."""

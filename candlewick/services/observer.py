@@ -1,0 +1,225 @@
+"""Hears every event: writes it to the log as a sentence, counts it, and knows how many errors there were in 24 hours."""
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from candlewick import events
+from candlewick.clock import Clock
+from candlewick.events import Event
+from candlewick.market import DAY, MINUTE, Series, Span, format_time
+
+LINES_PER_MINUTE = 20
+"""Of one kind of event; what goes beyond is counted and summed up at the end of the minute."""
+
+_ERRORS = (
+    events.FeedDown, events.CandleRejected, events.FrameRejected, events.RestTrouble, events.StoreTrouble,
+)  # fmt: skip
+
+
+class Observer:
+    """The one listener of a run. `run` must be running for the summaries to be written."""
+
+    def __init__(self, clock: Clock, log: logging.Logger) -> None:
+        self._clock, self._log = clock, log
+        self.counts: dict[str, int] = {}
+        """Events by name."""
+        self._errors = _Window()
+        self._lines: dict[str, int] = {}
+        self._held_back: dict[str, _HeldBack] = {}
+        self._stored = _Stored()
+
+    def tell(self, event: Event) -> None:
+        """Log and count an event."""
+        name = type(event).__name__
+        self.counts[name] = self.counts.get(name, 0) + 1
+        if isinstance(event, _ERRORS) or (isinstance(event, events.TradeHole) and event.recovered < event.trades):
+            self._errors.add(self._clock.now())
+        if isinstance(event, events.CandlesStored):
+            self._stored.add(event)
+        level, say = _SENTENCES[type(event)]
+        if not self._log.isEnabledFor(level):
+            return
+        written = self._lines[name] = self._lines.get(name, 0) + 1
+        # At level debug somebody wants to see every commit.
+        if written > LINES_PER_MINUTE and level > logging.DEBUG:
+            self._held_back[name] = _HeldBack(written - LINES_PER_MINUTE, level)
+            return
+        self._write(level, say(event), {"event": name, **_fields(event)})
+
+    def errors_24h(self) -> int:
+        """How many errors there were in the last 24 hours of market time."""
+        return self._errors.count(self._clock.now())
+
+    async def run(self) -> None:
+        """Sum up every minute, until cancelled."""
+        while True:
+            await self._clock.sleep(60.0)
+            self.sum_up()
+
+    def sum_up(self) -> None:
+        """Write what was stored since the last time, and what was held back; also to be called at the end of a run."""
+        for name, (lines, level) in self._held_back.items():
+            self._write(level, f"{lines} more of {name} in this minute", {"event": name, "held_back": lines})
+        self._held_back.clear()
+        self._lines.clear()
+        stored, self._stored = self._stored, _Stored()
+        if stored.commits:
+            self._write(logging.INFO, stored.sentence(), {"event": "CandlesStored", **stored.fields()})
+
+    def _write(self, level: int, message: str, fields: dict[str, Any]) -> None:
+        self._log.log(level, "%s", message, extra={"fields": fields, "written_at": format_time(self._clock.now())})
+
+
+class _HeldBack(NamedTuple):
+    lines: int
+    level: int
+
+
+class _Stored:
+    """Commits since the last summary."""
+
+    def __init__(self) -> None:
+        self.commits = self._inserted = self._confirmed = self._changed = 0
+        self._slowest_ms = 0.0
+
+    def add(self, event: events.CandlesStored) -> None:
+        self.commits += 1
+        self._inserted += event.inserted
+        self._confirmed += event.confirmed
+        self._changed += event.changed
+        self._slowest_ms = max(self._slowest_ms, event.latency_ms)
+
+    def sentence(self) -> str:
+        return (
+            f"{_many(self._inserted, 'candle')} written, {self._confirmed} confirmed and {self._changed} changed "
+            f"in {_many(self.commits, 'commit')}; the slowest was on disk {self._slowest_ms:g} ms after its frame"
+        )
+
+    def fields(self) -> dict[str, Any]:
+        return {
+            "inserted": self._inserted, "confirmed": self._confirmed, "changed": self._changed,
+            "commits": self.commits, "slowest_ms": self._slowest_ms,
+        }  # fmt: skip
+
+
+class _Window:
+    """Counts of the last 24 hours, by minute: its size does not depend on how much goes wrong."""
+
+    def __init__(self) -> None:
+        self._minutes: deque[list[int]] = deque()
+
+    def add(self, now: int) -> None:
+        minute = now - now % MINUTE
+        if self._minutes and self._minutes[-1][0] == minute:
+            self._minutes[-1][1] += 1
+        else:
+            self._minutes.append([minute, 1])
+        self._forget(now)
+
+    def count(self, now: int) -> int:
+        self._forget(now)
+        return sum(count for _, count in self._minutes)
+
+    def _forget(self, now: int) -> None:
+        while self._minutes and self._minutes[0][0] <= now - DAY:
+            self._minutes.popleft()
+
+
+def _fields(event: Event) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name in event.__struct_fields__:
+        value = getattr(event, name)
+        if isinstance(value, Span):
+            fields |= {"from": format_time(value.start), "to": format_time(value.end)}
+        elif isinstance(value, Series):
+            fields[name] = str(value)
+        else:
+            fields[name] = msgspec.to_builtins(value)
+    return fields
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _candles(series: Series, candles: int) -> str:
+    return (
+        _many(candles, "minute") if series.interval.code == "1m" else f"{_many(candles, 'candle')} of {series.interval}"
+    )
+
+
+def _say_rejected(event: events.CandleRejected) -> str:
+    return f"a candle of {event.series} from {event.source} broke the rule {event.rule} and is in the quarantine"
+
+
+def _say_revised(event: events.CandleRevised) -> str:
+    when = format_time(event.kept.open_time)
+    return f"{event.series} at {when} was revised: {', '.join(event.fields)} differ from what was held"
+
+
+def _say_gap_found(event: events.GapFound) -> str:
+    return f"{_candles(event.series, event.candles)} missing from {event.span} in {event.series}"
+
+
+def _say_gap_closed(event: events.GapClosed) -> str:
+    return (
+        f"the gap of {_candles(event.series, event.candles)} from {event.span} in {event.series} is closed: "
+        f"{event.recovered} recovered, {event.reason}"
+    )
+
+
+def _say_trade_hole(event: events.TradeHole) -> str:
+    return (
+        f"{_many(event.trades, 'trade')} skipped from id {event.first_id} in {event.stream}: "
+        f"{event.recovered} recovered, {event.reason}"
+    )
+
+
+def _say_clock_off(event: events.ClockOff) -> str:
+    side = "behind" if event.behind_ms >= 0 else "ahead of"
+    return f"this machine's clock is {abs(event.behind_ms):g} ms {side} the exchange's, which is used instead"
+
+
+def _say_store_trouble(event: events.StoreTrouble) -> str:
+    return (
+        f"the store failed: {event.reason}; {_many(event.waiting, 'candle')} wait in memory, "
+        f"next attempt in {event.retry_s:g} s"
+    )
+
+
+_SENTENCES: dict[type, tuple[int, Callable[[Any], str]]] = {
+    events.FeedUp: (logging.INFO, lambda e: f"connection {e.connection} is open with {_many(e.streams, 'stream')}"),
+    events.FeedDown: (
+        logging.WARNING,
+        lambda e: f"connection {e.connection} is down: {e.reason}; reconnect in {e.retry_s:.1f} s",
+    ),
+    events.FeedRenewed: (logging.INFO, lambda e: f"connection {e.connection} was replaced by a new one: {e.reason}"),
+    events.StreamSilent: (
+        logging.WARNING,
+        lambda e: f"stream {e.stream} has been silent for {e.silent_s:g} s: {e.evidence}",
+    ),
+    events.StreamRevived: (logging.INFO, lambda e: f"stream {e.stream} delivers again after {e.silent_s:g} s"),
+    events.CandleRejected: (logging.WARNING, _say_rejected),
+    events.FrameRejected: (
+        logging.WARNING,
+        lambda e: f"a frame of {e.connection} could not be read: {e.detail}",
+    ),
+    events.CandlesStored: (
+        logging.DEBUG,
+        lambda e: f"{_many(e.inserted, 'candle')} written, {e.latency_ms:g} ms after the frame",
+    ),
+    events.CandleRevised: (logging.WARNING, _say_revised),
+    events.GapFound: (logging.WARNING, _say_gap_found),
+    events.GapClosed: (logging.INFO, _say_gap_closed),
+    events.TradeHole: (logging.WARNING, _say_trade_hole),
+    events.RestTrouble: (
+        logging.WARNING,
+        lambda e: f"{e.what} failed: {e.reason}; next attempt in {e.retry_s:g} s",
+    ),
+    events.ClockOff: (logging.WARNING, _say_clock_off),
+    events.StoreTrouble: (logging.ERROR, _say_store_trouble),
+}
