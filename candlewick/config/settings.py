@@ -90,10 +90,6 @@ class Settings(Struct, frozen=True, kw_only=True):
     binance_api_secret: Annotated[
         str, About("Market", TEXT, "Not needed: everything read is public.", secret=True, purpose="for nothing yet")
     ] = ""
-    clock_speed: Annotated[
-        float,
-        About("Market", number(1, 100_000), "How many times faster than real the exchange's time passes; above 1 only against the simulator."),
-    ] = 1.0  # fmt: skip
 
     store: Annotated[
         str,

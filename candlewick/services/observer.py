@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from candlewick import events
+from candlewick import __version__, events
 from candlewick.clock import Clock
+from candlewick.config import Settings, masked
 from candlewick.events import Event
 from candlewick.market import DAY, MINUTE, Series, Span, format_time
+from candlewick.services.status import Status
 
 LINES_PER_MINUTE = 20
 """Of one kind of event; what goes beyond is counted and summed up at the end of the minute."""
@@ -21,10 +23,12 @@ _ERRORS = (
 
 
 class Observer:
-    """The one listener of a run. `run` must be running for the summaries to be written."""
+    """The one listener of a run."""
 
-    def __init__(self, clock: Clock, log: logging.Logger) -> None:
-        self._clock, self._log = clock, log
+    def __init__(self, clock: Clock, log: logging.Logger | None = None) -> None:
+        """`log`: Candlewick's own logger when None."""
+        self._clock = clock
+        self._log = log or logging.getLogger("candlewick")
         self.counts: dict[str, int] = {}
         """Events by name."""
         self._errors = _Window()
@@ -54,21 +58,44 @@ class Observer:
         """How many errors there were in the last 24 hours of market time."""
         return self._errors.count(self._clock.now())
 
-    async def run(self) -> None:
-        """Sum up every minute, until cancelled."""
-        while True:
-            await self._clock.sleep(60.0)
-            self.sum_up()
+    def started(self, settings: Settings, url: str) -> None:
+        """Say that a run begins, with what, and where it shows itself."""
+        fields = {
+            "version": __version__, "exchange": settings.exchange, "market": settings.market.value,
+            "symbols": list(settings.symbols), "intervals": [one.code for one in settings.intervals],
+            "streams": [one.value for one in settings.streams], "store": masked(settings.store), "url": url,
+        }  # fmt: skip
+        self._write(logging.INFO, f"candlewick {__version__} started; health and metrics at {url}", fields)
 
-    def sum_up(self) -> None:
-        """Write what was stored since the last time, and what was held back; also to be called at the end of a run."""
+    def stopped(self) -> None:
+        """Say that a run ended in good order."""
+        self._release()
+        self._write(logging.INFO, "stopped; everything received is on disk", {})
+
+    def summary(self, status: Status) -> None:
+        """To be called every minute: what was stored since the last time, and what was held back."""
+        self._release()
+        stored, self._stored = self._stored, _Stored()
+        connected = sum(one.connected for one in status.connections)
+        missing = sum(one.missing for one in status.series)
+        sentence = (
+            f"{_many(stored.inserted, 'candle')} written, {stored.confirmed} confirmed, {stored.changed} changed; "
+            f"{connected} of {_many(len(status.connections), 'connection')} open, "
+            f"{_many(len(status.silent_streams), 'stream')} silent, {_many(missing, 'candle')} missing"
+        )
+        fields = {
+            "written": stored.inserted, "confirmed": stored.confirmed, "changed": stored.changed,
+            "commits": stored.commits, "slowest_ms": stored.slowest_ms, "total_written": status.counters.candles_written,
+            "connections": connected, "missing": missing, "waiting_for": status.waiting_for,
+        }  # fmt: skip
+        self._write(logging.INFO, sentence, fields)
+
+    def _release(self) -> None:
+        """Say how many lines were held back."""
         for name, (lines, level) in self._held_back.items():
             self._write(level, f"{lines} more of {name} in this minute", {"event": name, "held_back": lines})
         self._held_back.clear()
         self._lines.clear()
-        stored, self._stored = self._stored, _Stored()
-        if stored.commits:
-            self._write(logging.INFO, stored.sentence(), {"event": "CandlesStored", **stored.fields()})
 
     def _write(self, level: int, message: str, fields: dict[str, Any]) -> None:
         self._log.log(level, "%s", message, extra={"fields": fields, "written_at": format_time(self._clock.now())})
@@ -83,27 +110,15 @@ class _Stored:
     """Commits since the last summary."""
 
     def __init__(self) -> None:
-        self.commits = self._inserted = self._confirmed = self._changed = 0
-        self._slowest_ms = 0.0
+        self.commits = self.inserted = self.confirmed = self.changed = 0
+        self.slowest_ms = 0.0
 
     def add(self, event: events.CandlesStored) -> None:
         self.commits += 1
-        self._inserted += event.inserted
-        self._confirmed += event.confirmed
-        self._changed += event.changed
-        self._slowest_ms = max(self._slowest_ms, event.latency_ms)
-
-    def sentence(self) -> str:
-        return (
-            f"{_many(self._inserted, 'candle')} written, {self._confirmed} confirmed and {self._changed} changed "
-            f"in {_many(self.commits, 'commit')}; the slowest was on disk {self._slowest_ms:g} ms after its frame"
-        )
-
-    def fields(self) -> dict[str, Any]:
-        return {
-            "inserted": self._inserted, "confirmed": self._confirmed, "changed": self._changed,
-            "commits": self.commits, "slowest_ms": self._slowest_ms,
-        }  # fmt: skip
+        self.inserted += event.inserted
+        self.confirmed += event.confirmed
+        self.changed += event.changed
+        self.slowest_ms = max(self.slowest_ms, event.latency_ms)
 
 
 class _Window:

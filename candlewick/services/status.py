@@ -139,6 +139,8 @@ class Status(Struct, frozen=True, kw_only=True):
     exchange: str
     market: str
     store: StoreStatus
+    waiting_for: str = ""
+    """What a run that is starting waits for; empty once it follows its symbols."""
     counters: Counters = field(default_factory=Counters)
     connections: tuple[ConnectionStatus, ...] = ()
     silent_streams: tuple[SilentStream, ...] = ()
