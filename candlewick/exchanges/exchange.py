@@ -7,7 +7,7 @@ existing source file (ADDING_AN_EXCHANGE.md).
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from importlib import import_module
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -130,7 +130,7 @@ class Venue(Protocol):
     rest_limits: RestLimits
     page_sizes: tuple[tuple[int, int], ...]
     """Candle page sizes worth asking for, as (rows, weight), smallest first."""
-    decoders: Mapping[StreamKind, Callable[[bytes], object]]
+    decoders: Mapping[StreamKind, Callable[[bytes], Any]]
     """By kind, what turns one whole frame (wrapped or not) into `CandleUpdate`, `TradeUpdate`, `Quote` or `Ticker`.
 
     Raises DecodeError for a frame that is not of that kind or is cut, mangled or impossible to read.

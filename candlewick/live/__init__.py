@@ -1,0 +1,1 @@
+"""Now: connections to the exchange's streams, kept open, watched and renewed."""

@@ -1,0 +1,233 @@
+"""Live ingestion of one market: joins feed, recorder, repairer and ledger. It wires and supervises, and computes nothing."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import NamedTuple
+
+from candlewick.clock import Clock
+from candlewick.errors import DecodeError, ExchangeError
+from candlewick.events import Event, FeedUp, FrameRejected
+from candlewick.exchanges.exchange import StreamKind, Subscription, Venue
+from candlewick.history.budget import HISTORY, REPAIR, URGENT
+from candlewick.history.client import RestClient
+from candlewick.integrity.continuity import Hole
+from candlewick.live.feed import Feed
+from candlewick.live.liveness import Activity, Watch
+from candlewick.live.stream import Stream
+from candlewick.market import MINUTE, Candle, Interval, Quote, Series, Span, Ticker
+from candlewick.services.ledger import Ledger
+from candlewick.services.recorder import Recorder, Rejected
+from candlewick.services.repair import Job, Mended, Repairer
+from candlewick.services.streams import KlineReceiver, LatestReceiver, TradeConsumer, TradeReceiver
+from candlewick.services.trades import TradeMender
+from candlewick.stores.store import Quarantined, Source, Store
+from candlewick.transport import Dialer
+
+SCAN_WINDOW = 30 * MINUTE
+"""How far back the periodic scan looks."""
+
+
+class Wants(NamedTuple):
+    """What to ingest, resolved against what the exchange lists."""
+
+    symbols: Sequence[str]
+    intervals: Sequence[Interval]
+    kinds: Sequence[StreamKind]
+    stream_url: str
+    history_from: int
+    """How far back a series that is new to the store is filled, in microseconds."""
+    gap_threshold_s: float
+    check_interval_s: float
+    reconnect_base_s: float | None
+    workers: int
+    """How many series are repaired at the same time."""
+
+
+class Ingest:
+    """Everything that runs while candles are taken in."""
+
+    def __init__(
+        self, venue: Venue, wants: Wants, store: Store, client: RestClient, dialer: Dialer, *, clock: Clock,
+        random: Random, tell: Callable[[Event], None], on_trade: TradeConsumer | None = None,
+    ) -> None:  # fmt: skip
+        self.venue, self.wants = venue, wants
+        self._client, self._clock, self._on_event = client, clock, tell
+        self._on_trade = on_trade or (lambda symbol, trade: self.last_prices.__setitem__(symbol, trade.price))
+        self.last_prices: dict[str, float] = {}
+        wanted = [Series(venue.market, s, i) for s in wants.symbols for i in wants.intervals]
+        held = [one.series for one in store.series() if one.series.market == venue.market]
+        self.series = wanted
+        self.recorder = Recorder(
+            store, list(dict.fromkeys([*wanted, *held])), clock=clock, tell=self._tell,
+            on_rejected=self._rejected, on_pressure=self._pressure,
+        )  # fmt: skip
+        self.repairer = Repairer(
+            client, self.recorder, clock=clock, tell=self._tell, on_mended=self._mended,
+            ask_again_s=min(60.0, wants.check_interval_s), workers=wants.workers,
+        )  # fmt: skip
+        self.trades = TradeMender(client, clock, self._tell)
+        self.ledger = Ledger()
+        self.frames_rejected = 0
+        self.scanned_at: int | None = None
+        """When the store was last scanned for holes."""
+        self.klines: list[KlineReceiver] = []
+        self.quotes: dict[str, LatestReceiver[Quote]] = {}
+        self.tickers: dict[str, LatestReceiver[Ticker]] = {}
+        self.trade_streams: list[TradeReceiver] = []
+        self._expect()
+        self.feed = Feed(
+            venue, wants.stream_url, self._streams(), dialer=dialer, clock=clock, random=random, probe=self._probe,
+            reject=self._frame_rejected, tell=self._tell, reconnect_base_s=wants.reconnect_base_s,
+        )  # fmt: skip
+
+    def _tell(self, event: Event) -> None:
+        if isinstance(event, FeedUp):
+            for one in self.ledger.series.values():
+                one.hurry()
+        self._on_event(event)
+
+    def _expect(self) -> None:
+        """Where each series stands: what is held, and from where on REST has not vouched for it."""
+        store = self.recorder.store
+        for series in self.series:
+            start = self._wanted_from(series)
+            rows = store.read(series, start, columns=["open_time", "source"])
+            live = rows["open_time"][rows["source"] == Source.LIVE]
+            held_until = series.interval.next(int(rows["open_time"][-1])) if len(rows) else 0
+            confirmed = int(live[0]) if len(live) else held_until or start
+            # What is missing before now is the scan's to ask for; the ledger follows what closes from here on.
+            frontier = max(held_until, self.repairer.settled_end(series.interval))
+            one = self.ledger.expect(series, frontier, confirmed, self.wants.gap_threshold_s)
+            one.last_close = held_until
+
+    def _wanted_from(self, series: Series) -> int:
+        """Where the history of a series begins: decided when it is new, and kept."""
+        key = f"wanted_from:{series}"
+        kept = self.recorder.store.state(key)
+        if kept is not None:
+            return int(kept)
+        start = series.interval.ceil(self.wants.history_from)
+        self.recorder.store.set_state(key, str(start).encode())
+        return start
+
+    def _streams(self) -> list[Stream]:
+        """The receivers of every stream that is wanted."""
+        streams = []
+        for kind in self.wants.kinds:
+            for symbol in self.wants.symbols:
+                for interval in self.wants.intervals if kind is StreamKind.KLINE else (None,):
+                    subscription = Subscription(kind, symbol, interval)
+                    name = self.venue.stream_name(subscription)
+                    watch = Watch(name)
+                    streams.append(Stream(name, subscription, self._receiver(subscription, watch), watch))
+        return streams
+
+    def _receiver(self, subscription: Subscription, watch: Watch) -> Callable[[bytes], None]:
+        kind, symbol, interval = subscription
+        decode = self.venue.decoders[kind]
+        if kind is StreamKind.KLINE:
+            assert interval is not None
+            series = Series(self.venue.market, symbol, interval)
+            kline = KlineReceiver(series, decode, watch, self.recorder, self._clock, self._closed)
+            self.klines.append(kline)
+            return kline.receive
+        if kind in {StreamKind.TRADE, StreamKind.AGG_TRADE}:
+            trade = TradeReceiver(watch.name, kind, symbol, decode, watch, self._on_trade, self._hole)
+            self.trade_streams.append(trade)
+            return trade.receive
+        if kind is StreamKind.BOOK_TICKER:
+            self.quotes[symbol] = LatestReceiver(decode, watch)
+            return self.quotes[symbol].receive
+        self.tickers[symbol] = LatestReceiver(decode, watch)
+        return self.tickers[symbol].receive
+
+    async def run(self) -> None:
+        """Take in, repair and watch until cancelled; then keep what was received."""
+        recording = asyncio.get_running_loop().create_task(self.recorder.run())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.repairer.run())
+                tasks.create_task(self.trades.run())
+                tasks.create_task(self.feed.run())
+                tasks.create_task(self._tick())
+                tasks.create_task(self._scan())
+                recording.add_done_callback(lambda done: done.cancelled() or done.result())
+        finally:
+            self.recorder.close()
+            await recording
+
+    async def _tick(self) -> None:
+        """Once a second: which closes are overdue."""
+        while True:
+            await self._clock.sleep(1.0)
+            for series, span in self.ledger.overdue(self._clock.now()):
+                self.repairer.request(Job(series, span, URGENT, "its close did not come"))
+
+    async def _scan(self) -> None:
+        """At start the whole store, then every few minutes what is recent: holes, and what is not yet confirmed."""
+        for series in self.recorder.numbers:
+            start = self._wanted_from(series) if series in self.ledger.series else None
+            await self.scan(series, start)
+        self.scanned_at = self._clock.now()
+        while True:
+            await self._clock.sleep(self.wants.check_interval_s)
+            recent = self._clock.now() - SCAN_WINDOW
+            for series in self.series:
+                await self.scan(series, recent)
+            self.scanned_at = self._clock.now()
+
+    async def scan(self, series: Series, start: int | None) -> None:
+        """Ask for the holes of a series since `start` (its first candle when None), and confirm what is live."""
+        hole, end = await self.recorder.on_store(self.repairer.extent, series, start)
+        expected = self.ledger.series.get(series)
+        settled = self.repairer.settled_end(series.interval)
+        if expected is not None and expected.confirmed < settled:
+            self.repairer.request(Job(series, Span(expected.confirmed, settled), HISTORY, "scan", whole=True))
+            if hole is not None and hole >= expected.confirmed:
+                return
+        if hole is not None and hole < end:
+            self.repairer.request(Job(series, Span(hole, end), REPAIR, "scan"))
+
+    def _closed(self, series: Series, candle: Candle) -> None:
+        skipped = self.ledger.series[series].closed(candle.open_time, self._clock.now())
+        if skipped is not None:
+            self.repairer.request(Job(series, skipped, URGENT, "the close after it came first"))
+
+    def _rejected(self, one: Rejected) -> None:
+        """A row broke a rule: REST is asked for the right one, where its time can be believed."""
+        interval = one.series.interval
+        ends = interval.next(one.open_time)
+        if one.source is Source.LIVE and interval.floor(one.open_time) == one.open_time and ends <= self._clock.now():
+            self.repairer.request(Job(one.series, Span(one.open_time, ends), URGENT, f"it broke the rule {one.rule}"))
+
+    def _mended(self, mended: Mended) -> None:
+        if (one := self.ledger.series.get(mended.series)) is not None:
+            one.mended(mended.span.start, mended.until, whole=mended.whole)
+
+    def _hole(self, receiver: TradeReceiver, hole: Hole) -> None:
+        self.trades.mend(receiver, hole)
+
+    def _frame_rejected(self, connection: str, payload: bytes, error: DecodeError) -> None:
+        self.frames_rejected += 1
+        self._tell(FrameRejected(connection, str(error)))
+        entry = Quarantined(connection, "unreadable-frame", "live", self._clock.now(), payload[:10_000])
+        self.recorder.keep_aside(entry)
+
+    def _pressure(self, on: bool) -> None:
+        if on:
+            self.feed.pause()
+        else:
+            self.feed.resume()
+
+    async def _probe(self, subscription: Subscription) -> Activity | None:
+        """How far REST says the market of a stream has come."""
+        interval = subscription.interval or Interval("1m")
+        start = interval.floor(self._clock.now()) - interval.nominal
+        try:
+            candles = await self._client.klines(
+                subscription.symbol, interval, start, start + 3 * interval.nominal, URGENT
+            )
+        except ExchangeError:
+            return None  # the client has told why
+        return Activity(candles[-1].open_time, candles[-1].trades) if candles else Activity(0, 0)

@@ -1,0 +1,223 @@
+"""The one way into the store: group commit of live candles and REST pages, validated, durable before acknowledged.
+
+What arrives while a commit is under way waits and goes with the next one: at once when idle, in ever larger batches
+under load. The commit runs in a thread of its own, so that a slow disk stops neither pings nor health. When too much
+waits, `pressure` is raised and the feed stops reading its sockets; nothing is dropped.
+"""
+
+import asyncio
+import struct
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from candlewick.clock import Clock
+from candlewick.errors import StoreError
+from candlewick.events import CandleRejected, CandleRevised, CandlesStored, Event, StoreTrouble
+from candlewick.integrity.rules import Broken, Grids, check
+from candlewick.market import Candle, Series
+from candlewick.services.histogram import Histogram
+from candlewick.stores.store import ROW, VALUES, Quarantined, Rows, Source, Store, WriteResult
+
+T = TypeVar("T")
+
+HIGH_WATER = 50_000
+"""Candles waiting for the store at which the feed stops reading."""
+LOW_WATER = 10_000
+MOST_ASIDE = 1_000
+"""Unreadable frames that wait for the quarantine: a flood of them keeps the newest."""
+RETRY_S = (0.1, 0.2, 0.4, 1.0, 2.0, 4.0, 8.0)
+
+pack_row = struct.Struct("<IBqdddddqdqdd").pack
+"""Packs the fields of one `ROW`, in order."""
+
+
+class Rejected(NamedTuple):
+    """A row that broke a rule and was not stored."""
+
+    series: Series
+    open_time: int
+    source: Source
+    rule: str
+
+
+class Outcome(NamedTuple):
+    """What became of a page given to `Recorder.write`."""
+
+    result: WriteResult
+    rejected: list[Rejected]
+
+
+class _Page(NamedTuple):
+    rows: Rows
+    done: asyncio.Future[Outcome]
+
+
+class Recorder:
+    """Owns every write of candles into the store."""
+
+    def __init__(
+        self,
+        store: Store,
+        series: Sequence[Series],
+        *,
+        clock: Clock,
+        tell: Callable[[Event], None],
+        on_rejected: Callable[[Rejected], None],
+        on_pressure: Callable[[bool], None] = lambda _: None,
+    ) -> None:
+        """`on_rejected` hears of every row that broke a rule; `on_pressure` when to stop and to go on reading."""
+        self.store = store
+        self.numbers = {one: store.number(one) for one in series}
+        self._series = {number: one for one, number in self.numbers.items()}
+        self._grids = Grids({number: one.interval for number, one in self._series.items()})
+        self._clock, self._tell, self._on_rejected, self._on_pressure = clock, tell, on_rejected, on_pressure
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._live = bytearray()
+        self._raw: list[bytes] = []
+        self._received: list[int] = []
+        self._pages: list[_Page] = []
+        self._aside: list[Quarantined] = []
+        self._wake = asyncio.Event()
+        self._pressure = False
+        self._closing = False
+        self.durability = Histogram()
+        """Seconds from the receipt of a frame to its candle being on disk."""
+        self.commits = Histogram()
+        """Seconds a commit took."""
+        self.from_rest = 0
+        """Rows that REST answered."""
+        self.written = self.revised = self.refused = self.confirmed = self.rejected = 0
+        self.rejected_by_rule: dict[str, int] = {}
+        self.trouble: str | None = None
+        """What the store complains of now, or None."""
+
+    @property
+    def waiting(self) -> int:
+        """Candles not yet on disk."""
+        return len(self._received) + sum(len(page.rows) for page in self._pages)
+
+    def add(self, number: int, candle: Candle, raw: bytes, received_at: int) -> None:
+        """A closed candle of the live feed."""
+        self._live += pack_row(
+            number, 1, candle.open_time, candle.open, candle.high, candle.low, candle.close, candle.volume,
+            candle.close_time, candle.quote_volume, candle.trades, candle.taker_buy_volume,
+            candle.taker_buy_quote_volume,
+        )  # fmt: skip
+        self._raw.append(raw)
+        self._received.append(received_at)
+        self._wake.set()
+        if not self._pressure and len(self._received) > HIGH_WATER:
+            self._pressure = True
+            self._on_pressure(True)
+
+    def keep_aside(self, entry: Quarantined) -> None:
+        """Something that is no candle goes to the quarantine with the next commit."""
+        self._aside.append(entry)
+        del self._aside[:-MOST_ASIDE]
+        self._wake.set()
+
+    async def write(self, rows: Rows) -> Outcome:
+        """Rows of a settled source; returns once they are on disk."""
+        page = _Page(rows, asyncio.get_running_loop().create_future())
+        self._pages.append(page)
+        self.from_rest += len(rows)
+        self._wake.set()
+        return await page.done
+
+    async def on_store(self, call: Callable[..., T], *args: object) -> T:
+        """Run a call on the store's own thread: everything that changes the store happens there, in order."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
+
+    async def run(self) -> None:
+        """Commit until `close`."""
+        while not (self._closing and not self.waiting):
+            await self._wake.wait()
+            self._wake.clear()
+            if self.waiting or self._aside:
+                await self._commit()
+
+    def close(self) -> None:
+        """Let `run` end once nothing waits."""
+        self._closing = True
+        self._wake.set()
+
+    async def _commit(self) -> None:
+        live, raw, received, pages = self._live, self._raw, self._received, self._pages
+        self._live, self._raw, self._received, self._pages = bytearray(), [], [], []
+        parts = [np.frombuffer(live, dtype=ROW), *(page.rows for page in pages)]
+        rows = np.concatenate(parts) if pages else parts[0]
+        broken = check(rows, self._grids, self._clock.now())
+        kept = np.delete(rows, [one.index for one in broken]) if broken else rows
+        aside, self._aside = self._aside, []
+        result = await self._store(kept, [*aside, *(self._quarantined(rows, raw, one) for one in broken)])
+        now = self._clock.now()
+        self.durability.observe_many((now - np.array(received, dtype=np.int64)) / 1e6)
+        self._settle(result, rows, broken, pages)
+        waited_ms = (now - received[0]) / 1000 if received else 0.0
+        if result.inserted or result.confirmed or result.changed:
+            self._tell(CandlesStored(result.inserted, result.confirmed, len(result.changed), round(waited_ms, 3)))
+        if self._pressure and len(self._received) < LOW_WATER:
+            self._pressure = False
+            self._on_pressure(False)
+
+    async def _store(self, rows: Rows, quarantined: list[Quarantined]) -> WriteResult:
+        """Have it on disk, however often it takes."""
+        attempt = 0
+        while True:
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._thread, self._write, rows, quarantined)
+            except StoreError as error:
+                retry_s = RETRY_S[min(attempt, len(RETRY_S) - 1)]
+                attempt += 1
+                self.trouble = str(error)
+                self._tell(StoreTrouble(str(error), len(rows) + self.waiting, retry_s))
+                await self._clock.sleep(retry_s)
+
+    def _write(self, rows: Rows, quarantined: list[Quarantined]) -> WriteResult:
+        started = self._clock.monotonic()
+        result = self.store.write(rows)
+        if quarantined:
+            self.store.quarantine(quarantined)
+        self.commits.observe(self._clock.monotonic() - started)
+        self.trouble = None
+        return result
+
+    def _quarantined(self, rows: Rows, raw: list[bytes], one: Broken) -> Quarantined:
+        row = rows[one.index]
+        series = self._series[int(row["series"])]
+        text = raw[one.index] if one.index < len(raw) else repr(row.tolist()).encode()
+        return Quarantined(str(series), one.rule, Source(int(row["source"])).name.lower(), self._clock.now(), text)
+
+    def _settle(self, result: WriteResult, rows: Rows, broken: list[Broken], pages: list[_Page]) -> None:
+        self.written += result.inserted
+        self.confirmed += result.confirmed
+        self.refused += len(result.refused)
+        for held, kept in result.changed:
+            self.revised += 1
+            self._tell(revision(self._series[int(kept["series"])], held, kept))
+        rejected = [self._reject(rows[one.index], one.rule) for one in broken]
+        for page in pages:
+            mine = {int(row["series"]) for row in page.rows}
+            page.done.set_result(Outcome(result, [one for one in rejected if self.numbers[one.series] in mine]))
+
+    def _reject(self, row: Rows, rule: str) -> Rejected:
+        one = Rejected(self._series[int(row["series"])], int(row["open_time"]), Source(int(row["source"])), rule)
+        self.rejected += 1
+        self.rejected_by_rule[rule] = self.rejected_by_rule.get(rule, 0) + 1
+        self._tell(CandleRejected(str(one.series), rule, one.source.name.lower(), str(row.tolist())))
+        self._on_rejected(one)
+        return one
+
+
+def to_candle(row: Rows) -> Candle:
+    """The candle that a row of a store holds."""
+    return Candle(*(row[name].item() for name in Candle.__struct_fields__))
+
+
+def revision(series: Series, held: Rows, kept: Rows) -> CandleRevised:
+    """What a settled source changed."""
+    fields = tuple(name for name in VALUES if held[name] != kept[name])
+    return CandleRevised(series, to_candle(held), to_candle(kept), fields)

@@ -1,0 +1,316 @@
+"""Makes series whole: asks REST for what is missing or unconfirmed, keeps what it answers, records what it has not.
+
+A row is taken only when its candle is over and settled. A grid time is called absent only when REST was asked twice,
+some time apart, and both times had a later candle but not this one.
+"""
+
+import asyncio
+import heapq
+import json
+from collections.abc import Callable
+from typing import NamedTuple
+
+from candlewick.clock import SECOND, Clock
+from candlewick.errors import Banned, CandlewickError, RateLimited, Refused
+from candlewick.events import Event, GapClosed, GapFound, RestTrouble
+from candlewick.history.budget import REPAIR
+from candlewick.history.client import RestClient
+from candlewick.integrity.gaps import missing_spans
+from candlewick.market import Interval, Series, Span, format_time
+from candlewick.services.recorder import Recorder
+from candlewick.services.status import RepairResult
+from candlewick.stores.store import Absence, Reason, Source, to_rows
+
+SETTLE_S = 10.0
+"""REST rows of a candle that closed less than this ago may still be those of a moment before its end."""
+ASK_AGAIN_S = 60.0
+"""Least time between the two askings that prove an absence."""
+RETRY_S = (2.0, 5.0, 10.0, 20.0, 60.0)
+CHUNK = 10_000
+"""Candles asked for in one go: a long history is cut, so that what is urgent in its series need not wait for it."""
+NEAR = 400
+"""Holes closer than so many candles are asked for together: a page costs the same."""
+
+
+class Job(NamedTuple):
+    """A span of a series to be asked for. `cause` says why, for the log."""
+
+    series: Series
+    span: Span
+    priority: int
+    cause: str
+    whole: bool = False
+    """Ask for all of it, so that REST vouches for what is held, and not only for what is missing."""
+
+
+class Mended(NamedTuple):
+    """What one repair of a span came to. `missing` are grid times still without a candle and without a reason."""
+
+    series: Series
+    span: Span
+    until: int
+    """The end of the span, or where its candles end when REST had none after that."""
+    whole: bool
+    expected: int
+    recovered: int
+    absent: int
+    missing: int
+
+
+class Repairer:
+    """Works through jobs with a few workers; the most urgent first, one per series at a time."""
+
+    def __init__(
+        self, client: RestClient, recorder: Recorder, *, clock: Clock, tell: Callable[[Event], None],
+        on_mended: Callable[[Mended], None] = lambda _: None, ask_again_s: float = ASK_AGAIN_S, workers: int = 4,
+    ) -> None:  # fmt: skip
+        self._client, self._recorder, self._clock, self._tell = client, recorder, clock, tell
+        self._on_mended = on_mended
+        self._workers = workers
+        self._ask_again = int(ask_again_s * SECOND)
+        self._jobs: dict[tuple[Series, int], Job] = {}
+        self._queue: list[tuple[int, int, Series]] = []
+        self._busy: set[Series] = set()
+        self._count = 0
+        self._wake = asyncio.Event()
+        self._asked: dict[tuple[Series, Span], int] = {}
+        """Holes for which REST had nothing, and when it was first asked."""
+        self._failures: dict[Series, int] = {}
+        self._told: set[tuple[Series, Span]] = set()
+        self.candles_recovered = self.gaps_found = self.gaps_closed = 0
+
+    @property
+    def pending(self) -> int:
+        """Series that wait for a repair or are being repaired."""
+        return len(self._jobs) + len(self._busy)
+
+    def request(self, job: Job) -> None:
+        """Have a span asked for; joined with what is already asked of the series with the same priority."""
+        key = (job.series, job.priority)
+        if (waiting := self._jobs.get(key)) is not None:
+            span = Span(min(job.span.start, waiting.span.start), max(job.span.end, waiting.span.end))
+            self._jobs[key] = waiting._replace(span=span, whole=job.whole or waiting.whole)
+        else:
+            self._jobs[key] = job
+            self._count += 1
+            heapq.heappush(self._queue, (job.priority, self._count, job.series))
+        self._wake.set()
+
+    def missing(self, series: Series) -> int:
+        """Candles of a series that were found missing and have neither come nor got a reason yet."""
+        return sum(series.interval.count(hole) for one, hole in self._told if one == series)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(self._workers):
+                tasks.create_task(self._work())
+
+    async def _work(self) -> None:
+        while True:
+            job = self._take()
+            if job is None:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            self._busy.add(job.series)
+            head, rest = _cut(job)
+            try:
+                await self.mend(head)
+                self._failures.pop(job.series, None)
+                if rest is not None:
+                    self.request(rest)
+            except CandlewickError as error:
+                self._failed(job, error)
+            finally:
+                self._busy.discard(job.series)
+                self._wake.set()
+
+    def _take(self) -> Job | None:
+        """The most urgent job of a series that no other worker is at."""
+        held_back = []
+        job = None
+        while self._queue and job is None:
+            entry = heapq.heappop(self._queue)
+            if entry[2] in self._busy:
+                held_back.append(entry)
+            else:
+                job = self._jobs.pop((entry[2], entry[0]))
+        for entry in held_back:
+            heapq.heappush(self._queue, entry)
+        return job
+
+    def _failed(self, job: Job, error: CandlewickError) -> None:
+        """Try again later, unless asking again cannot help."""
+        count = self._failures[job.series] = self._failures.get(job.series, 0) + 1
+        retry_s = RETRY_S[min(count, len(RETRY_S)) - 1] * (10 if isinstance(error, Refused) else 1)
+        if not isinstance(error, Banned | RateLimited):
+            self._tell(RestTrouble(f"repair of {job.series} {job.span}", str(error), retry_s))
+        self._clock.call_later(retry_s, lambda: self.request(job))
+
+    def settled_end(self, interval: Interval) -> int:
+        """The end of what REST may be asked for now: the open time of the first candle that is not settled."""
+        return interval.floor(self._clock.now() - int(SETTLE_S * SECOND))
+
+    def extent(self, series: Series, start: int | None) -> tuple[int | None, int]:
+        """Where a scan of a series begins and ends: at its first hole since `start`, after its newest candle."""
+        held = self._recorder.store.read(series, start, columns=["open_time"])["open_time"]
+        end = series.interval.next(int(held[-1])) if len(held) else self.settled_end(series.interval)
+        if start is None and not len(held):
+            return None, end
+        span = Span(int(held[0]) if start is None else series.interval.ceil(start), end)
+        holes = missing_spans(held, series.interval, span, self._recorder.store.absences(series))
+        return (holes[0].start if holes else None), end
+
+    async def repair(self, series: Series) -> RepairResult:
+        """Mend every hole of a series now."""
+        hole, end = await self._recorder.on_store(self.extent, series, None)
+        start = end if hole is None else hole
+        totals = [0, 0, 0, 0]
+        error = None
+        rest: Job | None = Job(series, Span(start, end), REPAIR, "asked for")
+        try:
+            while rest is not None and hole is not None:
+                head, rest = _cut(rest)
+                mended = await self.mend(head)
+                for index, count in enumerate(mended[4:]):
+                    totals[index] += count
+        except CandlewickError as failure:
+            error = str(failure)
+        return RepairResult(
+            market=series.market.value, symbol=series.symbol, interval=series.interval.code, start=start // 1000,
+            end=end // 1000, expected=totals[0], recovered=totals[1], absent=totals[2], missing=totals[3], error=error,
+        )  # fmt: skip
+
+    async def mend(self, job: Job) -> Mended:
+        """Ask for what a span lacks (all of it where it is to be confirmed) and account for every grid time in it.
+
+        Raises:
+            CandlewickError: REST cannot be had or refuses; what was got until then is kept.
+        """
+        series, interval = job.series, job.series.interval
+        span = Span(interval.ceil(job.span.start), min(job.span.end, self.settled_end(interval)))
+        holes = self._missing(series, span)
+        self._announce(series, holes, job.cause)
+        whole = [span] if job.whole and span.start < span.end else []
+        seen: list[tuple[Span, int]] = []
+        recovered = 0
+        for asked in whole or _joined(holes, interval, self.settled_end(interval)):
+            latest = 0
+            async for page in self._client.klines_span(series.symbol, interval, asked, job.priority):
+                candles = [one for one in page.candles if asked.start <= one.open_time < asked.end]
+                if candles:
+                    latest = candles[-1].open_time
+                    rows = to_rows(self._recorder.numbers[series], Source.REST, candles)
+                    recovered += (await self._recorder.write(rows)).result.inserted
+            seen.append((asked, latest))
+        if job.span.end > span.end:
+            self._later(job, Span(max(span.start, span.end), job.span.end))
+        return await self._account(job, span, holes, seen)
+
+    def _later(self, job: Job, span: Span) -> None:
+        """Ask for the rest of a span once it has settled."""
+        due_s = (job.series.interval.next(span.start) - self._clock.now()) / SECOND + SETTLE_S
+        self._clock.call_later(max(due_s, 1.0), lambda: self.request(job._replace(span=span)))
+
+    def _missing(self, series: Series, span: Span) -> list[Span]:
+        if span.start >= span.end:
+            return []
+        held = self._recorder.store.read(series, span.start, span.end, columns=["open_time"])["open_time"]
+        return missing_spans(held, series.interval, span, self._recorder.store.absences(series))
+
+    def _announce(self, series: Series, holes: list[Span], cause: str) -> None:
+        for hole in holes:
+            if (series, hole) not in self._told:
+                self._told.add((series, hole))
+                self.gaps_found += 1
+                self._tell(GapFound(series, hole, series.interval.count(hole), cause))
+
+    async def _account(self, job: Job, span: Span, holes: list[Span], seen: list[tuple[Span, int]]) -> Mended:
+        """Say what became of every hole; call absent what REST has twice shown not to have."""
+        series, interval = job.series, job.series.interval
+        left = self._missing(series, span) if holes else []
+        # A hole of which REST showed a later candle, but none of its own, may be the exchange's.
+        shown = [hole for hole in left if any(ask.start <= hole.start and hole.end <= latest for ask, latest in seen)]
+        absent = self._proved_absent(series, shown)
+        if absent:
+            await self._record(series, absent)
+        still = [hole for hole in left if hole not in absent]
+        recovered = sum(map(interval.count, holes)) - sum(map(interval.count, left))
+        self.candles_recovered += recovered
+        for hole in holes:
+            self._close(series, hole, left, absent, still)
+        if still and any(hole in shown for hole in still):
+            again = Span(still[0].start, still[-1].end)
+            self._clock.call_later(
+                self._ask_again / SECOND, lambda: self.request(Job(series, again, REPAIR, job.cause))
+            )
+        trailing = still and still[-1].end == span.end and still[-1] not in shown
+        mended = Mended(
+            series, span, still[-1].start if trailing else span.end, job.whole, interval.count(span), recovered,
+            sum(map(interval.count, absent)), sum(map(interval.count, still)),
+        )  # fmt: skip
+        self._on_mended(mended)
+        return mended
+
+    def _close(self, series: Series, hole: Span, left: list[Span], absent: list[Span], still: list[Span]) -> None:
+        """Tell the end of a hole, if it has one."""
+        inside = [one for one in left if hole.start <= one.start and one.end <= hole.end]
+        if any(one in still for one in inside):
+            return
+        self._told.discard((series, hole))
+        candles = series.interval.count(hole)
+        lost = sum(map(series.interval.count, inside))
+        reason = "the exchange has none" if any(one in absent for one in inside) else "recovered"
+        self.gaps_closed += 1
+        self._tell(GapClosed(series, hole, candles, candles - lost, reason))
+
+    def _proved_absent(self, series: Series, holes: list[Span]) -> list[Span]:
+        """Those holes that were asked for before, long enough ago."""
+        now = self._clock.now()
+        proved: list[Span] = []
+        for hole in holes:
+            if now - self._asked.setdefault((series, hole), now) >= self._ask_again:
+                proved.append(hole)
+                del self._asked[series, hole]
+        return proved
+
+    async def _record(self, series: Series, spans: list[Span]) -> None:
+        """Keep absences with their evidence; before the first candle the series was not listed."""
+        store = self._recorder.store
+        first = next((one.first for one in store.series() if one.series == series), None)
+        evidence = json.dumps(
+            {
+                "asked": ["REST klines", "REST klines"],
+                "apart_s": self._ask_again // SECOND,
+                "until": format_time(self._clock.now()),
+                "answer": "later candles, none of these",
+            }
+        )
+        new = [
+            Absence(span, Reason.NOT_LISTED if first is None or span.end <= first else Reason.EXCHANGE_OUTAGE, evidence)
+            for span in spans
+        ]
+        merged = sorted([*store.absences(series), *new], key=lambda one: one.span)
+        await self._recorder.on_store(store.set_absences, series, merged)
+
+
+def _cut(job: Job) -> tuple[Job, Job | None]:
+    """The first part of a long job, and the rest of it."""
+    interval = job.series.interval
+    cut = interval.ceil(job.span.start + CHUNK * interval.nominal)
+    if cut >= job.span.end:
+        return job, None
+    return job._replace(span=Span(job.span.start, cut)), job._replace(span=Span(cut, job.span.end))
+
+
+def _joined(holes: list[Span], interval: Interval, end: int) -> list[Span]:
+    """What to ask for: each hole and the candle after it, holes that one page covers together."""
+    asks: list[Span] = []
+    for hole in holes:
+        ask = Span(hole.start, min(interval.next(hole.end), end))
+        if asks and ask.start - asks[-1].end < NEAR * interval.nominal:
+            asks[-1] = Span(asks[-1].start, ask.end)
+        else:
+            asks.append(ask)
+    return asks

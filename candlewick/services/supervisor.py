@@ -1,0 +1,227 @@
+"""Starts what a run is made of, keeps it going, and ends it without losing what was received."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from random import Random
+from typing import Protocol
+
+import msgspec
+
+from candlewick import __version__
+from candlewick.clock import SECOND, SystemClock
+from candlewick.config import Settings
+from candlewick.errors import ExchangeError, UsageError
+from candlewick.events import ClockOff
+from candlewick.exchanges.exchange import ExchangeInfo
+from candlewick.history.budget import Budget
+from candlewick.history.client import RestClient
+from candlewick.history.http import AiohttpHttp
+from candlewick.live.connection import PicowsDialer
+from candlewick.market import Series
+from candlewick.services import snapshot
+from candlewick.services.histogram import Histogram
+from candlewick.services.ingest import Ingest, Wants
+from candlewick.services.observer import Observer
+from candlewick.services.status import Operator, RepairResult, Status, StoreStatus
+from candlewick.services.symbols import resolve
+from candlewick.stores import open_store
+from candlewick.stores.store import Store
+from candlewick.transport import Dialer, Http
+
+CLOCK_EVERY_S = 600.0
+CLOCK_TOLERANCE_MS = 1000.0
+RETRY_S = (1.0, 2.0, 4.0, 8.0, 15.0)
+
+
+class Server(Protocol):
+    """Something that shows a run to the world."""
+
+    url: str
+
+    async def close(self) -> None:
+        """Stop."""
+
+
+Serve = Callable[[Operator, Settings], Awaitable[Server]]
+
+
+class Run:
+    """One `candlewick run`, from the first word to the exchange until everything received is on disk."""
+
+    def __init__(
+        self, settings: Settings, store: Store, http: Http, dialer: Dialer, *, clock: SystemClock, random: Random
+    ) -> None:
+        self.settings, self.store, self.clock = settings, store, clock
+        self.venue = settings.venue
+        self.observer = Observer(clock)
+        self.budget = Budget(
+            requests_per_s=settings.rate_limit_requests_per_sec, burst=settings.burst_size,
+            weight_per_minute=settings.rate_limit_weight_per_minute,
+        )  # fmt: skip
+        self.rest_latency = Histogram()
+        self.client = RestClient(
+            self.venue, settings.api_url, http, self.budget, clock, self.observer.tell, random=random,
+            on_latency=self.rest_latency.observe,
+        )  # fmt: skip
+        self.ingest: Ingest | None = None
+        self.clock_behind_ms = 0.0
+        self.waiting_for = "the exchange's first answer"
+        self._dialer, self._random = dialer, random
+        self._started_at = clock.now()
+
+    async def run(self) -> None:
+        """Run until cancelled.
+
+        Raises:
+            UnknownSymbol: the settings name a symbol that the exchange does not list.
+        """
+        await self._follow_clock()
+        info = await self._exchange_info()
+        self._started_at = self.clock.now()
+        self.ingest = self._ingest(info)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.ingest.run())
+            tasks.create_task(self._keep_time())
+            tasks.create_task(self._summaries())
+
+    def _ingest(self, info: ExchangeInfo) -> Ingest:
+        settings = self.settings
+        wants = Wants(
+            symbols=resolve(settings.symbols, info.instruments, settings.market),
+            intervals=settings.intervals,
+            kinds=settings.streams,
+            stream_url=settings.stream_url,
+            history_from=settings.history_start.resolve(self.clock.now()),
+            gap_threshold_s=settings.gap_detection_threshold,
+            check_interval_s=settings.backfill_check_interval_s,
+            reconnect_base_s=settings.websocket_reconnect_interval_s,
+            workers=settings.max_concurrent_backfills,
+        )
+        return Ingest(
+            self.venue, wants, self.store, self.client, self._dialer, clock=self.clock, random=self._random,
+            tell=self.observer.tell,
+        )  # fmt: skip
+
+    async def _follow_clock(self) -> None:
+        """Learn the exchange's time, however long it takes."""
+        attempt = 0
+        while True:
+            try:
+                time, speed, round_trip_s = await self.client.server_time()
+            except ExchangeError as error:
+                await self._patience(error, attempt)
+                attempt += 1
+            else:
+                behind = self.clock.set_now(time + int(round_trip_s / 2 * SECOND * (speed or 1.0)), speed)
+                self.clock_behind_ms = behind / 1000
+                if abs(self.clock_behind_ms) > CLOCK_TOLERANCE_MS:
+                    self.observer.tell(ClockOff(self.clock_behind_ms))
+                return
+
+    async def _exchange_info(self) -> ExchangeInfo:
+        attempt = 0
+        while True:
+            try:
+                return await self.client.exchange_info()
+            except ExchangeError as error:
+                await self._patience(error, attempt)
+                attempt += 1
+
+    async def _patience(self, error: ExchangeError, attempt: int) -> None:
+        self.waiting_for = str(error)
+        await self.clock.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+
+    async def _keep_time(self) -> None:
+        while True:
+            await self.clock.sleep(CLOCK_EVERY_S)
+            await self._follow_clock()
+
+    async def _summaries(self) -> None:
+        """A line a minute: that it lives, and what it did."""
+        while True:
+            await self.clock.sleep(60.0)
+            self.observer.summary(self.status())
+
+    def status(self) -> Status:
+        """See `Operator.status`."""
+        plain = Status(
+            version=__version__,
+            started_at=self._started_at,
+            now=self.clock.now(),
+            environment=self.settings.environment,
+            exchange=self.settings.exchange,
+            market=self.settings.market.value,
+            store=StoreStatus(location=self.store.location, connected=True),
+            rest=snapshot.rest(self.client, self.budget, self.clock.now()),
+            errors_24h=self.observer.errors_24h(),
+            memory_mb=snapshot.memory_mb(),
+            clock_behind_ms=self.clock_behind_ms,
+            waiting_for=self.waiting_for,
+        )
+        if self.ingest is None:
+            return plain
+        return msgspec.structs.replace(
+            plain,
+            waiting_for="",
+            store=snapshot.store(self.ingest),
+            counters=snapshot.counters(self.ingest, self.observer, self.client),
+            connections=tuple(snapshot.connection(shard, self.clock) for shard in self.ingest.feed.shards),
+            silent_streams=snapshot.silent(self.ingest, self.clock),
+            series=snapshot.series(self.ingest, self.clock),
+            latencies=snapshot.latencies(self.ingest, self.rest_latency),
+            buffer_size=self.ingest.recorder.waiting,
+            pending_backfills=self.ingest.repairer.pending,
+            gap_check_last=self.ingest.scanned_at,
+        )
+
+    async def repair(self, series: Series | None) -> list[RepairResult]:
+        """See `Operator.repair`."""
+        if self.ingest is None:
+            raise UsageError(f"nothing can be repaired yet: {self.waiting_for}")
+        if series is not None and series not in self.ingest.recorder.numbers:
+            raise UsageError(f"{series} is neither followed nor in the store")
+        repair = self.ingest.repairer.repair
+        return [await repair(one) for one in ([series] if series else self.ingest.recorder.numbers)]
+
+
+async def run(settings: Settings, serve: Serve) -> int:
+    """`candlewick run`: everything, until SIGTERM or SIGINT; returns the exit code.
+
+    Raises:
+        CandlewickError: it cannot start: the store is busy, a symbol unknown, a port taken.
+    """
+    store = open_store(settings.store, write=True)
+    http = AiohttpHttp()
+    clock = SystemClock()
+    random = Random()  # noqa: S311 - jitter is no secret
+    server = None
+    try:
+        one = Run(settings, store, http, PicowsDialer(clock), clock=clock, random=random)
+        server = await serve(one, settings)
+        store.announce(server.url)
+        one.observer.started(settings, server.url)
+        await _until_told(one)
+    finally:
+        if server is not None:
+            await server.close()
+        await http.close()
+        store.close()
+    one.observer.stopped()
+    return 0
+
+
+async def _until_told(one: Run) -> None:
+    """Run until a signal asks to stop, or it fails by itself."""
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    running = loop.create_task(one.run())
+    stopping = loop.create_task(told.wait())
+    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
