@@ -11,7 +11,7 @@ has begun to count anew."""
 _OPEN_HOLES = 1024
 
 
-class Hole(Struct, frozen=True, order=True):
+class Hole(Struct, frozen=True):
     """Ids that were skipped."""
 
     first_id: int

@@ -30,10 +30,10 @@ EARLIEST = 14_247 * DAY
 _UNIT = 1e-8
 _RELATIVE = 1e-9
 
-_FEW = 32
+_FEW = 12
 """Up to this many rows are checked faster one by one than by starting numpy."""
 
-_HEAD = ROW.itemsize - 11 * 8  # what stands before the eleven numbers of a candle
+_CANDLE = [name for name in ROW.names or () if name not in {"series", "source"}]
 
 
 class Broken(Struct, frozen=True):
@@ -201,33 +201,41 @@ def _fine(rows: Rows, grids: Grids, now: int) -> Mask:
     Stricter than `RULES` in places (no tolerance for takers, months never), laxer nowhere. A number that is not one
     makes its comparison false; an infinite volume fails because the quote volume above it must be finite.
     """
-    # One copy puts the packed rows into aligned lines, which halves the cost of everything after it.
-    packed = np.ascontiguousarray(rows).view(np.uint8).reshape(rows.size, ROW.itemsize)
-    ints = np.ascontiguousarray(packed[:, _HEAD:]).view(np.int64).T.copy()
-    numbers = ints.view(np.float64)
-    open_time, close_time, trades = ints[0], ints[6], ints[8]
-    high, low = numbers[2], numbers[3]
-    volume, quote, taker, taker_quote = numbers[5], numbers[7], numbers[9], numbers[10]
-    series = rows["series"]
+    series = rows["series"].astype(np.intp)
+    # Packed fields lie unaligned; one aligned copy of each pays for itself at once.
+    open_time, open_, high, low, close, volume, close_time, quote, trades, taker, taker_quote = (
+        np.ascontiguousarray(rows[name]) for name in _CANDLE
+    )
     lengths = grids.lengths.take(series)
     end = open_time + lengths
-    until = now + CLOCK_TOLERANCE * (rows["source"] == Source.LIVE)
-    slack = (trades + 1) * _UNIT
+    # Exact in doubles for times below 2**53, which those that are over are; and faster than an integer remainder.
+    steps = (open_time - grids.origins.take(series)) / lengths
+    over = end <= now
+    if not over.all():
+        over |= (rows["source"] == int(Source.LIVE)) & (end <= now + CLOCK_TOLERANCE)
+    traded = trades > 0
+    slack = trades * _UNIT
 
-    fine = lengths > 0
-    fine &= (open_time - grids.origins.take(series)) % lengths == 0
+    fine = over
+    fine &= lengths > 0
+    fine &= steps == np.rint(steps)
     fine &= open_time >= EARLIEST
-    fine &= end <= until
     fine &= close_time >= open_time
     fine &= close_time < end
-    fine &= numbers[1:5].min(axis=0) == low
-    fine &= numbers[1:5].max(axis=0) == high
+    fine &= np.minimum(open_, close) >= low
+    fine &= np.maximum(open_, close) <= high
     fine &= low > 0
     fine &= high < np.inf
     fine &= quote < np.inf
-    fine &= (trades > 0) & (volume > 0) | (trades == 0) & (volume == 0) & (quote == 0) & (low == high)
-    fine &= (taker >= 0) & (taker <= volume)
-    fine &= (taker_quote >= 0) & (taker_quote <= quote)
-    fine &= (low * volume - slack <= quote) & (quote <= high * volume + slack)
-    fine &= (low * taker - slack <= taker_quote) & (taker_quote <= high * taker + slack)
+    fine &= taker >= 0
+    fine &= taker <= volume
+    fine &= taker_quote >= 0
+    fine &= taker_quote <= quote
+    fine &= traded == (volume > 0)
+    fine &= low * volume - slack <= quote
+    fine &= high * volume + slack >= quote
+    fine &= low * taker - slack <= taker_quote
+    fine &= high * taker + slack >= taker_quote
+    if not traded.all():
+        fine &= traded | ((trades == 0) & (quote == 0) & (low == high))
     return fine

@@ -1,7 +1,8 @@
 """Binance's payloads as they are on the wire; each docstring is one raw payload, from the exchange's documentation.
 
-They are decoded in lax mode, which turns the quoted decimals into the nearest doubles while parsing. Field names are
-the exchange's; fields that are not named here are skipped.
+They are decoded in lax mode, which turns the quoted decimals into the nearest doubles while parsing (and would read a
+quoted integer or "nan" too: what is impossible is for the rules of `integrity` to find). Field names are the
+exchange's; fields that are not named here are skipped.
 """
 # ruff: noqa: D205, D400, D415, E741, N815 - docstrings are raw payloads, field names are the exchange's
 
@@ -9,8 +10,8 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-Int = Annotated[int, Meta(ge=-(2**62), le=2**62)]
-"""An integer that still fits 64 bits after scaling; JSON itself has no bounds."""
+Int = Annotated[int, Meta(ge=-(2**53), le=2**62)]
+"""An integer that fits 64 bits, as microseconds too where it is a time in milliseconds; JSON itself has no bounds."""
 
 
 class BinanceKlineBody(Struct, frozen=True, gc=False):
