@@ -302,14 +302,14 @@ class Row(NamedTuple):
         """Text of this setting, as anybody may see it."""
         if self.about.secret:
             return "***" if text else ""
-        if "@" in text and "://" not in text:
+        if re.search(r":.*@", text) and "://" not in text:
             return "***@" + text.rpartition("@")[2]  # an address that lost a slash still has its password
         return masked(text)
 
 
 def masked(text: str) -> str:
     """Text without the passwords of the addresses in it."""
-    text = re.sub(r"(://[^:/@?#\s]*):\S*@", r"\1:***@", text)
+    text = re.sub(r"(://[^:/@?#]*):.*@", r"\1:***@", text)
     return re.sub(r"([?&](?:password|token|secret|api_key|apikey|key)=)[^&#]*", r"\1***", text, flags=re.IGNORECASE)
 
 
