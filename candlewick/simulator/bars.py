@@ -1,5 +1,6 @@
 """Candles and trades in whole ticks and lots, and their text as the exchange prints it."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from candlewick.market import Market
@@ -67,39 +68,31 @@ def last_raw(number: int) -> int:
     return first_raw(number) + (not number % 4)
 
 
+def _decimal(decimals: int, printed: int) -> Callable[[int], str]:
+    """Prints whole numbers of 1 / 10**`decimals` with `printed` decimals; only ones that are not negative."""
+    whole: int = 10**decimals
+    fraction = f".%0{decimals}d" if decimals else ".%.0s" if printed else "%.0s"
+    text = f"%d{fraction}{'0' * (printed - decimals)}"
+
+    def write(value: int) -> str:
+        return text % divmod(value, whole)
+
+    return write
+
+
 class Printer:
     """Text of one listing's numbers: eight decimals on spot, the symbol's own precision on USD-M."""
 
-    __slots__ = ("_lots_places", "_lots_scale", "_price_places", "_price_scale", "_quote_places", "_quote_scale")
-
     def __init__(self, market: Market, listing: Listing) -> None:
         price, lot = listing.price_decimals, listing.lot_decimals
-        if market is Market.SPOT:
-            self._price_places = self._lots_places = self._quote_places = 8
-            self._price_scale, self._lots_scale = 10 ** (8 - price), 10 ** (8 - lot)
-            self._quote_scale = 10 ** (8 - price - lot)
-        else:
-            self._price_places, self._lots_places, self._quote_places = price, lot, price + lot
-            self._price_scale = self._lots_scale = self._quote_scale = 1
+        spot = market is Market.SPOT
+        self.price = _decimal(price, 8 if spot else price)
+        """A price, of ticks."""
+        self.quantity = _decimal(lot, 8 if spot else lot)
+        """An amount of the base asset, of lots."""
+        self.amount = _decimal(price + lot, 8 if spot else price + lot)
+        """An amount of the quote asset, of ticks times lots."""
 
-    def price(self, ticks: int) -> str:
-        """A price."""
-        return decimal(ticks * self._price_scale, self._price_places)
-
-    def quantity(self, lots: int) -> str:
-        """An amount of the base asset."""
-        return decimal(lots * self._lots_scale, self._lots_places)
-
-    def amount(self, quote: int) -> str:
-        """An amount of the quote asset."""
-        return decimal(quote * self._quote_scale, self._quote_places)
-
-
-def decimal(value: int, places: int) -> str:
-    """`value` divided by ten to the `places`, exactly."""
-    if not places:
-        return str(value)
-    if value < 0:
-        return "-" + decimal(-value, places)
-    digits = str(value).zfill(places + 1)
-    return f"{digits[:-places]}.{digits[-places:]}"
+    def change(self, ticks: int) -> str:
+        """A difference of prices, with its sign."""
+        return self.price(ticks) if ticks >= 0 else "-" + self.price(-ticks)

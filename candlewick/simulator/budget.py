@@ -33,8 +33,9 @@ class Budget:
         self._ban_s = _BAN_S
 
     def charge(self, weight: int, *, limited_s: float | None = None, banned_s: float | None = None) -> Refused | None:
-        """Count a request; why it is refused, or None. `limited_s` and `banned_s`: refuse for so long from now on, whatever
-        was used.
+        """Count a request; why it is refused, or None.
+
+        `limited_s` and `banned_s`: refuse for so long from now on, whatever was used.
         """
         now = self._clock.now()
         if now // MINUTE != self._minute:

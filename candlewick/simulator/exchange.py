@@ -14,7 +14,7 @@ from candlewick.simulator.session import Address, Session
 from candlewick.simulator.settings import SimulatorSettings, listings
 from candlewick.simulator.streams import Stream, open_stream
 from candlewick.simulator.trouble import Trouble
-from candlewick.simulator.wire import Message, Wire
+from candlewick.simulator.wire import Message, Notice, Wire
 
 _ATTEMPTS, _ATTEMPTS_S = 300, 300.0
 
@@ -27,8 +27,9 @@ class Outage(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """Why a connection is not opened: an HTTP status with its body; status 0: the TCP connection is refused; -1: no
-    answer ever comes.
+    """Why a connection is not opened: an HTTP status with its body.
+
+    Status 0: the TCP connection is refused; -1: no answer ever comes.
     """
 
     status: int
@@ -217,4 +218,4 @@ class Exchange:
         """Now and then an event that no document knows (binance.md 9.8)."""
         notice = json.dumps({"e": "marketNotice", "E": self.clock.now() // 1000, "zz": {"level": 1}})
         for session in tuple(sessions):
-            session.deliver(Message("!marketNotice", lambda _micro: notice))
+            session.deliver(Notice("!marketNotice", notice))

@@ -8,7 +8,7 @@ from candlewick.clock import Clock
 from candlewick.errors import Banned, RateLimited, Unreachable
 from candlewick.market import SECOND
 from candlewick.simulator.exchange import Exchange, Refusal
-from candlewick.simulator.rest import Rest
+from candlewick.simulator.gateway import Gateway
 from candlewick.simulator.session import Session
 from candlewick.simulator.virtual import VirtualLoop, run_virtual
 from candlewick.transport import Answer, Http, Link, Listener
@@ -177,14 +177,14 @@ class _Http:
     """See `transport.Http`."""
 
     def __init__(self, exchange: Exchange, clock: Clock, latency_s: float) -> None:
-        self._rest = Rest(exchange)
+        self._gateway = Gateway(exchange)
         self._clock, self._latency_s = clock, latency_s
 
     async def get(self, url: str, params: tuple[tuple[str, str], ...], timeout_s: float) -> Answer:
         """See `transport.Http`."""
         parts = urlsplit(url)
         await self._clock.sleep(self._latency_s)
-        reply = self._rest.answer(parts.path, (*parse_qsl(parts.query), *params))
+        reply = self._gateway.answer(parts.path, (*parse_qsl(parts.query), *params))
         if reply.status == 0 or reply.delay_s >= timeout_s:
             await self._clock.sleep(timeout_s - self._latency_s)
             raise Unreachable(f"{url}: no answer within {timeout_s:g} s")

@@ -3,7 +3,7 @@
 from candlewick.market import DAY, Market
 from candlewick.simulator.candles import Candles
 from candlewick.simulator.exchange import Exchange
-from candlewick.simulator.settings import TRADING, Listing
+from candlewick.simulator.settings import TRADING
 
 _ORDERS = ["LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS_LIMIT", "TAKE_PROFIT_LIMIT"]
 
@@ -30,7 +30,7 @@ def exchange_info(exchange: Exchange, wanted: set[str] | None) -> dict[str, obje
     }
 
 
-def _filters(listing: Listing, candles: Candles) -> list[dict[str, object]]:
+def _filters(candles: Candles) -> list[dict[str, object]]:
     tick, lot = candles.printer.price(1), candles.printer.quantity(1)
     return [
         {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": candles.printer.price(10**9), "tickSize": tick},
@@ -62,7 +62,7 @@ def _spot(candles: Candles) -> dict[str, object]:
         "pegInstructionsAllowed": True,
         "isSpotTradingAllowed": listing.status == TRADING,
         "isMarginTradingAllowed": False,
-        "filters": _filters(listing, candles),
+        "filters": _filters(candles),
         "permissions": [],
         "permissionSets": [["SPOT", "MARGIN"]],
         "defaultSelfTradePreventionMode": "EXPIRE_MAKER",
@@ -95,7 +95,7 @@ def _usdm(candles: Candles) -> dict[str, object]:
         "underlyingSubType": [],
         "settlePlan": 0,
         "triggerProtect": "0.0500",
-        "filters": _filters(listing, candles),
+        "filters": _filters(candles),
         "orderTypes": ["LIMIT", "MARKET", "STOP"],
         "timeInForce": ["GTC", "IOC", "FOK", "GTX"],
     }

@@ -15,14 +15,18 @@ def mangle(text: bytes, form: str, random: Random) -> bytes:
     """`text` spoiled in one of `FORMS`, or in any of them."""
     if form == "any":
         form = random.choice(FORMS)
-    if form == "cut":
-        return text[: random.randrange(1, len(text))]
-    if form == "flip":
-        place = random.randrange(len(text))
-        # Stay in ASCII: a text frame that is not UTF-8 would be a fault of another layer.
-        return text[:place] + bytes([(text[place] ^ 1 << random.randrange(7)) & 0x7F]) + text[place + 1 :]
     if form == "garbage":
         return bytes(random.randrange(32, 127) for _ in range(random.randrange(1, 200)))
+    place = random.randrange(1, len(text))
+    if form == "cut":
+        return text[:place]
+    if form == "flip":  # within ASCII: a text frame that is not UTF-8 would be a fault of another layer
+        return text[:place] + bytes([text[place] ^ 1 << random.randrange(7)]) + text[place + 1 :]
+    return _spoil_value(text, form, random)
+
+
+def _spoil_value(text: bytes, form: str, random: Random) -> bytes:
+    """`text` with one value that cannot be, or is not what was meant."""
     found = list((_FIELD if form == "type" else _NUMBER).finditer(text))
     if not found:
         return text[:-1]

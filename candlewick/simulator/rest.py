@@ -10,7 +10,8 @@ from candlewick.simulator.budget import Budget
 from candlewick.simulator.candles import Candles, Row
 from candlewick.simulator.exchange import Exchange
 from candlewick.simulator.listing import exchange_info
-from candlewick.simulator.streams import INTERVALS, raw_trades
+from candlewick.simulator.streams import INTERVALS
+from candlewick.simulator.trades import raw_trades
 from candlewick.simulator.trouble import Active
 
 Params = tuple[tuple[str, str], ...]
@@ -19,8 +20,9 @@ _US = 10**15  # a time above this many is in microseconds
 
 
 class Reply(NamedTuple):
-    """An answer. `delay_s` before it is sent; `whole` False: the connection is reset in the middle of the body; status
-    0: no answer at all.
+    """An answer, sent after `delay_s`.
+
+    `whole` False: the connection is reset in the middle of the body; status 0: no answer at all.
     """
 
     status: int
@@ -292,10 +294,8 @@ class Rest:
                 and value is not None
                 and value > self._exchange.clock.now() + 10 * SECOND
             )
-            if (
-                name == "startTime"
-                and late
-                or (value is not None and value < _EARLIEST and self._exchange.market is Market.SPOT)
+            if (name == "startTime" and late) or (
+                value is not None and value < _EARLIEST and self._exchange.market is Market.SPOT
             ):
                 raise _BadRequest(-1130, f"Data sent for parameter '{name}' is not valid.")
         if start is not None and end is not None and start > end:

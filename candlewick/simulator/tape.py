@@ -50,6 +50,8 @@ class Tape:
 
     def bar(self, start: int, end: int) -> Bar | None:
         """What the trades in `[start, end)` add up to, or None where there are none."""
+        if 0 < end - start <= HOUR - start % HOUR:
+            return self._part(start // HOUR, start, end)
         total: Bar | None = None
         while start < end:
             hour = start // HOUR

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from fnmatch import fnmatchcase
+from functools import partial
 from random import Random
 from typing import Protocol
 
@@ -10,8 +11,7 @@ from candlewick.market import SECOND
 from candlewick.simulator.faults import KINDS, Fault
 from candlewick.simulator.mangle import mangle
 from candlewick.simulator.session import Session
-from candlewick.simulator.wire import Message
-
+from candlewick.simulator.wire import Message, Notice
 
 Form = Callable[[bytes], bytes]
 Step = tuple[float, Message, Form | None]
@@ -76,9 +76,7 @@ class Trouble:
             ends = fault.ends(exchange.start)
             lasting = KINDS[fault.kind].strikes != "connections" or fault.kind == "half_open"
             if fault.kind != "outage" and (ends > now if lasting else fault.begins(exchange.start) >= now):
-                self._after(
-                    fault.begins(exchange.start), lambda active=Active(fault, number, ends): self._begin(active)
-                )
+                self._after(fault.begins(exchange.start), partial(self._begin, Active(fault, number, ends)))
 
     def stop(self) -> None:
         """Plan nothing more."""
@@ -154,7 +152,7 @@ class Trouble:
             session.deaf = True
         else:
             event = f'{{"e":"serverShutdown","E":{self._exchange.clock.now() // 1000}}}'
-            session.deliver(Message("!serverShutdown", lambda _micro: event))
+            session.deliver(Notice("!serverShutdown", event))
             self._after(self._exchange.clock.now() + round(fault.delay * SECOND), session.reset)
 
     def opened(self, session: Session) -> None:
@@ -239,7 +237,7 @@ def _repeat_close(active: Active, *step: *Step) -> list[Step]:
 def _contradict_close(active: Active, *step: *Step) -> list[Step]:
     """First the close with the numbers of a moment before, then the right one."""
     delay_s, message, form = step
-    early = message.early() if message.is_close and message.early is not None else None
+    early = message.early() if message.is_close else None
     return [(delay_s, early, form), step] if early is not None and active.hits() else [step]
 
 

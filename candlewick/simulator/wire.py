@@ -1,7 +1,9 @@
 """What the exchange sends and through what: messages with their forms, and the socket as the machine sees it."""
 
-from collections.abc import Callable
 from typing import Protocol
+
+LAG = 3000
+"""From a trade to the pushes it causes, in microseconds."""
 
 
 class Wire(Protocol):
@@ -26,31 +28,42 @@ class Wire(Protocol):
 class Message:
     """One event of one stream, in the forms connections ask for (wrapped or raw, milli- or microseconds)."""
 
-    __slots__ = ("_render", "_texts", "early", "is_close", "stream")
+    __slots__ = ("_texts", "is_close", "stream")
 
-    def __init__(
-        self,
-        stream: str,
-        render: Callable[[bool], str],
-        *,
-        is_close: bool = False,
-        early: "Callable[[], Message | None] | None" = None,
-    ) -> None:
-        """`render`: the JSON text of the event, with microseconds if its argument is true. `early` makes the
-        same close with the numbers of a moment before, where they differ: a conflicting close.
-        """
+    def __init__(self, stream: str, *, is_close: bool = False) -> None:
+        """`is_close`: it says that a candle is over."""
         self.stream = stream
         self.is_close = is_close
-        self.early = early
-        self._render = render
         self._texts: dict[tuple[bool, bool], bytes] = {}
+
+    def render(self, micro: bool) -> str:
+        """The JSON text of the event, with times in microseconds or milliseconds."""
+        raise NotImplementedError
+
+    def early(self) -> "Message | None":
+        """Of a close: the same with the numbers of a moment before, where they differ."""
+        return None
 
     def text(self, wrapped: bool, micro: bool) -> bytes:
         """The frame: bare on a raw connection, `{"stream":...,"data":...}` on a combined one (binance.md 1.1)."""
         key = (wrapped, micro)
         found = self._texts.get(key)
         if found is None:
-            body = self._render(micro)
-            found = (f'{{"stream":"{self.stream}","data":{body}}}' if wrapped else body).encode()
-            self._texts[key] = found
+            body = self.render(micro)
+            found = self._texts[key] = (f'{{"stream":"{self.stream}","data":{body}}}' if wrapped else body).encode()
         return found
+
+
+class Notice(Message):
+    """An event whose text is fixed."""
+
+    __slots__ = ("_body",)
+
+    def __init__(self, stream: str, body: str) -> None:
+        super().__init__(stream)
+        self._body = body
+
+    def render(self, micro: bool) -> str:
+        """See `Message`."""
+        del micro
+        return self._body
