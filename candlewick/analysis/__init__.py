@@ -1,0 +1,1 @@
+"""What candles and trades mean: candles rebuilt from trades."""

@@ -1,0 +1,1 @@
+"""What exchanges say: one folder each, and the contract they keep."""

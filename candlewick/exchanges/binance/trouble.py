@@ -8,7 +8,7 @@ from msgspec.json import Decoder
 
 from candlewick.errors import Banned, ExchangeError, RateLimited, Refused, ServerTrouble
 from candlewick.exchanges.binance import wire
-from candlewick.market import DAY, MINUTE, SECOND, format_time
+from candlewick.market import MINUTE, SECOND, format_time
 
 _TOO_MANY_REQUESTS = -1003
 
@@ -24,8 +24,8 @@ _BAN_S = 120
 _FIREWALL = 5 * MINUTE
 """How long a 403 keeps us away. The firewall states no time; its rate rules look at minutes, and each retry counts."""
 
-_LOCATION = DAY
-"""How long a 451 keeps us away: it is the law of the place the request comes from, and will not change by asking."""
+_LOCATION = 5 * MINUTE
+"""How long a 451 keeps us away: the law does not change, but a route or a proxy does, and asking rarely costs little."""
 
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})\b")
 

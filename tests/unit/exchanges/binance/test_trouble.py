@@ -8,7 +8,7 @@ import pytest
 
 from candlewick.errors import Banned, RateLimited, Refused, ServerTrouble
 from candlewick.exchanges.exchange import Venue
-from candlewick.market import DAY, MINUTE, SECOND
+from candlewick.market import MINUTE, SECOND
 
 NOW = 1660090400_000_000
 TOO_MUCH = b'{"code":-1003,"msg":"Too much request weight used; current limit is 6000 request weight per 1 MINUTE."}'
@@ -69,11 +69,11 @@ def test_403_of_the_firewall_keeps_away_for_minutes(spot: Venue) -> None:
     assert "<" not in str(error)
 
 
-def test_451_keeps_away_for_a_day_and_says_why(spot: Venue) -> None:
-    """Where the law forbids it, asking again is of no use; its code is 0."""
+def test_451_keeps_away_for_minutes_and_says_why(spot: Venue) -> None:
+    """The law of the place does not change, a route or a proxy may; the code of this refusal is 0."""
     error = spot.error(451, {}, LOCATION, NOW)
     assert isinstance(error, Banned)
-    assert error.until == NOW + DAY
+    assert error.until == NOW + 5 * MINUTE
     assert "restricted location" in str(error)
 
 
