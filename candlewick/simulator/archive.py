@@ -8,7 +8,7 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from candlewick.market import DAY, HOUR, Interval, Market
 from candlewick.simulator.exchange import Exchange
-from candlewick.simulator.rest import Reply
+from candlewick.simulator.query import Reply
 from candlewick.simulator.streams import INTERVALS
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,18 +34,18 @@ class Archive:
         key = name.removesuffix(".CHECKSUM")
         content = self._zip(key)
         if content is None:
-            return _xml(
-                404, "<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>"
-            )
+            return self.absent()
         if key != name:
             digest = sha256(content).hexdigest()
             return Reply(200, f"{digest}  {key.rpartition('/')[2]}\n".encode(), {"content-type": "text/plain"})
         return Reply(200, content, {"content-type": "application/zip"})
 
+    def absent(self) -> Reply:
+        """What comes where there is no such file."""
+        return _xml(404, "<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>")
+
     def listing(self, prefix: str, marker: str) -> Reply:
-        """A page of the S3 listing of what begins with `prefix` and comes after `marker`; folders where it ends with `/`
-        above the files.
-        """  # noqa: D205 - one sentence
+        """A page of the S3 listing of what begins with `prefix` and comes after `marker`; above the files, folders."""
         parts = prefix.removeprefix(self._root).split("/")
         keys: list[str] = []
         folders: list[str] = []

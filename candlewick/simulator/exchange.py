@@ -205,17 +205,20 @@ class Exchange:
         self._set_timer()
 
     def _publish(self, watched: _Watched, message: Message) -> None:
+        if self.settings.surprises and (draw := self._random.random()) < 0.001:
+            if draw < 0.0005:
+                message.has_news = True
+            else:
+                self._surprise(watched.sessions)
         troubled = self.trouble.frames
         for session in tuple(watched.sessions):
             if troubled or session.muted:
                 self.trouble.deliver(session, message)
             else:
                 session.deliver(message)
-        if self.settings.surprises and self._random.random() < 0.0005:
-            self._surprise(watched.sessions)
 
     def _surprise(self, sessions: dict[Session, None]) -> None:
-        """Now and then an event that no document knows (binance.md 9.8)."""
+        """An event that no document knows (binance.md 9.8)."""
         notice = json.dumps({"e": "marketNotice", "E": self.clock.now() // 1000, "zz": {"level": 1}})
         for session in tuple(sessions):
             session.deliver(Notice("!marketNotice", notice))

@@ -65,6 +65,9 @@ KINDS = {
     "stale": Kind("rows", ("symbol", "delay_s"), 7.0),
     "missing_rows": Kind("rows", ("symbol", "number"), number=1),
     "short_page": Kind("rows", ("symbol", "number"), number=7),
+    # Files of the archive.
+    "missing_file": Kind("files", _REST),
+    "wrong_checksum": Kind("files", _REST),
     # The market itself.
     "outage": Kind("market", ("symbol",)),
     "skew": Kind("market", ("delay_s",), 3.0),

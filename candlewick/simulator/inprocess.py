@@ -62,6 +62,7 @@ class _Pipe:
     def __init__(self, clock: Clock, listener: Listener, link: "_Link", latency_s: float) -> None:
         self.paused = False
         self.over = False
+        self._left = False
         self.session: Session | None = None
         self._clock, self._listener, self._link, self._latency_s = clock, listener, link, latency_s
         self._coming: deque[tuple[float, int, Callable[[], None]]] = deque()
@@ -93,7 +94,7 @@ class _Pipe:
         self._listener.heard()
 
     def _put(self, size: int, call: Callable[[], None]) -> None:
-        if self.over:
+        if self.over or self._left:
             return
         self._coming.append((self._clock.monotonic() + self._latency_s, size, call))
         self._bytes += size
@@ -115,6 +116,11 @@ class _Pipe:
             self._bytes -= size
             call()
         self.plan()
+
+    def leave(self) -> None:
+        """Nobody listens any more: what comes is lost."""
+        self._left = True
+        self._coming.clear()
 
     def finish(self, reason: str) -> None:
         """Tell the listener that it is over, once."""
@@ -155,6 +161,7 @@ class _Link:
         """See `transport.Link`."""
         self.go(lambda session: session.gone())
         self._left = True
+        self.pipe.leave()
         self._clock.call_later(0, lambda: self.pipe.finish("aborted"))
 
     def pause(self) -> None:

@@ -2,43 +2,19 @@
 
 import json
 from collections.abc import Callable
-from typing import NamedTuple
 
 from candlewick.market import DAY, HOUR, SECOND, Interval, Market
 from candlewick.simulator.bars import first_raw, last_raw
 from candlewick.simulator.budget import Budget
 from candlewick.simulator.candles import Candles, Row
 from candlewick.simulator.exchange import Exchange
+from candlewick.simulator.faults import Fault
 from candlewick.simulator.listing import exchange_info
+from candlewick.simulator.query import BadRequest, Params, Query, Reply, page, to_json
 from candlewick.simulator.streams import INTERVALS
 from candlewick.simulator.trades import raw_trades
-from candlewick.simulator.trouble import Active
 
-Params = tuple[tuple[str, str], ...]
 _EARLIEST = 1_483_228_800_000_000  # 2017-01-01
-_US = 10**15  # a time above this many is in microseconds
-
-
-class Reply(NamedTuple):
-    """An answer, sent after `delay_s`.
-
-    `whole` False: the connection is reset in the middle of the body; status 0: no answer at all.
-    """
-
-    status: int
-    body: bytes
-    headers: dict[str, str]
-    delay_s: float = 0.0
-    whole: bool = True
-
-
-class _BadRequest(Exception):  # noqa: N818 - it is an answer, not a failure
-    """An error answer with the exchange's code."""
-
-    def __init__(self, code: int, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.code = code
-        self.status = status
 
 
 class Rest:
@@ -47,7 +23,7 @@ class Rest:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._budget = Budget(exchange.clock, 6000 if exchange.market is Market.SPOT else 2400)
-        spot: dict[str, Callable[[_Query], object]] = {
+        spot: dict[str, Callable[[Query], object]] = {
             "/api/v3/ping": _ping,
             "/api/v3/time": self._time,
             "/api/v3/exchangeInfo": self._info,
@@ -57,7 +33,7 @@ class Rest:
             "/api/v3/trades": self._trades,
             "/api/v3/historicalTrades": self._trades,
         }
-        usdm: dict[str, Callable[[_Query], object]] = {
+        usdm: dict[str, Callable[[Query], object]] = {
             "/fapi/v1/ping": _ping,
             "/fapi/v1/time": self._time,
             "/fapi/v1/exchangeInfo": self._info,
@@ -66,32 +42,30 @@ class Rest:
         }
         self._endpoints = spot if exchange.market is Market.SPOT else usdm
 
+    def refuse(self, path: str, params: Params, forced: Fault | None) -> Reply | None:
+        """Charge a request; the refusal if it is over a limit, or a fault says so."""
+        refused = self._budget.charge(
+            self._weight(path, params),
+            limited_s=forced.delay if forced is not None and forced.kind == "rate_limit" else None,
+            banned_s=forced.delay if forced is not None and forced.kind == "ban" else None,
+        )
+        if refused is None:
+            return None
+        return Reply(refused.status, to_json({"code": -1003, "msg": refused.message}), self._headers(refused.wait_s))
+
     def answer(self, path: str, params: Params) -> Reply:
-        """The answer to `GET path?params`, with all that is wrong at present."""
+        """The answer to `GET path?params`."""
         endpoint = self._endpoints.get(path)
         if endpoint is None:
-            return _page(404, "404 Not Found")
-        struck = next((active for active in self._exchange.trouble.rest if self._strikes(active, path)), None)
-        forced = struck.fault if struck is not None else None
-        refused = self._budget.charge(
-            self._weight(path, params), limited_s=forced.delay if forced and forced.kind == "rate_limit" else None,
-            banned_s=forced.delay if forced and forced.kind == "ban" else None,
-        )  # fmt: skip
-        if refused is not None:
-            return Reply(refused.status, _json({"code": -1003, "msg": refused.message}), self._headers(refused.wait_s))
-        if struck is not None and (reply := self._spoil(struck)) is not None:
-            return reply
+            return page(404, "404 Not Found")
         try:
-            query = _Query(params)
-            content = endpoint(query)
-            status = 200
-        except _BadRequest as error:
+            status, content = 200, endpoint(Query(params))
+        except BadRequest as error:
             status, content = error.status, {"code": error.code, "msg": str(error)}
         headers = self._headers()
         if path.endswith("/time"):
             headers["x-candlewick-speed"] = str(getattr(self._exchange.clock, "speed", 1.0))
-        reply = Reply(status, _json(content), headers)
-        return reply if struck is None else _spoil_body(struck, reply)
+        return Reply(status, to_json(content), headers)
 
     def _headers(self, wait_s: int | None = None) -> dict[str, str]:
         used = str(self._budget.used)
@@ -101,23 +75,6 @@ class Rest:
         if wait_s is not None:
             headers["retry-after"] = str(wait_s)
         return headers
-
-    def _strikes(self, active: Active, path: str) -> bool:
-        return active.covers(path) and active.hits()
-
-    def _spoil(self, active: Active) -> Reply | None:
-        """What comes instead of an answer, or None."""
-        fault = active.fault
-        if fault.kind == "forbidden":
-            return _page(403, "403 ERROR The request could not be satisfied. Request blocked.")
-        if fault.kind == "restricted":
-            where = "Service unavailable from a restricted location according to 'b. Eligibility' in https://www.binance.com/en/terms."
-            return Reply(451, _json({"code": 0, "msg": where}), self._headers())
-        if fault.kind == "server_error":
-            return _page(fault.value, f"{fault.value} Server Error")
-        if fault.kind == "html":
-            return _page(200, "We will be back soon")
-        return Reply(0, b"", {}) if fault.kind == "no_answer" else None
 
     def _weight(self, path: str, params: Params) -> int:
         """What a request costs, refused or not."""
@@ -139,11 +96,11 @@ class Rest:
 
     # Endpoints.
 
-    def _time(self, query: "_Query") -> object:
+    def _time(self, query: Query) -> object:
         query.none_left()
         return {"serverTime": (self._exchange.clock.now() + self._exchange.trouble.skew) // 1000}
 
-    def _info(self, query: "_Query") -> object:
+    def _info(self, query: Query) -> object:
         wanted = None
         if (one := query.text("symbol")) is not None:
             wanted = {self._candles(one).listing.symbol}
@@ -151,15 +108,15 @@ class Rest:
             try:
                 names = json.loads(several)
             except ValueError:
-                raise _BadRequest(-1100, "Illegal characters found in parameter 'symbols'.") from None
+                raise BadRequest(-1100, "Illegal characters found in parameter 'symbols'.") from None
             wanted = {self._candles(name).listing.symbol for name in names}
         return exchange_info(self._exchange, wanted)
 
-    def _klines(self, query: "_Query") -> object:
+    def _klines(self, query: Query) -> object:
         candles = self._candles(query.need("symbol"))
         code = query.need("interval")
         if code not in INTERVALS[self._exchange.market]:
-            raise _BadRequest(-1120, "Invalid interval.")
+            raise BadRequest(-1120, "Invalid interval.")
         start, end = self._range(query)
         limit = self._limit(query, 500, 1000 if self._exchange.market is Market.SPOT else 1500)
         query.none_left("timeZone")
@@ -207,7 +164,7 @@ class Rest:
             rows.append(candles.row(interval, time, until))
         return rows
 
-    def _aggregates(self, query: "_Query") -> object:
+    def _aggregates(self, query: Query) -> object:
         candles = self._candles(query.need("symbol"))
         first = query.number("fromId")
         start, end = self._range(query)
@@ -216,7 +173,7 @@ class Rest:
         now = self._exchange.clock.now()
         spot = self._exchange.market is Market.SPOT
         if not spot and start is not None and start < now - 2 * DAY:
-            raise _BadRequest(-4166, "Search window is restricted to recent 2 days only.")
+            raise BadRequest(-4166, "Search window is restricted to recent 2 days only.")
         tape, printer = candles.tape, candles.printer
         if first is not None:
             start = tape.time_of(first)
@@ -245,7 +202,7 @@ class Rest:
         newest = first is None and query.text("startTime") is None
         return rows[-limit:] if newest else rows[:limit]
 
-    def _trades(self, query: "_Query") -> object:
+    def _trades(self, query: Query) -> object:
         candles = self._candles(query.need("symbol"))
         first = query.number("fromId")
         limit = self._limit(query, 500, 1000)
@@ -280,13 +237,13 @@ class Rest:
             symbol = symbol.upper()  # USD-M takes lower case, spot does not
         elif symbol != symbol.upper() or not all(letter.isalnum() or letter in "-._&" for letter in symbol):
             legal = "^[\\\\w\\\\-._&&[^a-z]]{1,50}$"
-            raise _BadRequest(-1100, f"Illegal characters found in parameter 'symbol'; legal range is '{legal}'.")
+            raise BadRequest(-1100, f"Illegal characters found in parameter 'symbol'; legal range is '{legal}'.")
         found = self._exchange.candles.get(symbol)
         if found is None:
-            raise _BadRequest(-1121, "Invalid symbol.")
+            raise BadRequest(-1121, "Invalid symbol.")
         return found
 
-    def _range(self, query: "_Query") -> tuple[int | None, int | None]:
+    def _range(self, query: Query) -> tuple[int | None, int | None]:
         start, end = query.time("startTime"), query.time("endTime")
         for name, value in (("startTime", start), ("endTime", end)):
             late = (
@@ -297,17 +254,17 @@ class Rest:
             if (name == "startTime" and late) or (
                 value is not None and value < _EARLIEST and self._exchange.market is Market.SPOT
             ):
-                raise _BadRequest(-1130, f"Data sent for parameter '{name}' is not valid.")
+                raise BadRequest(-1130, f"Data sent for parameter '{name}' is not valid.")
         if start is not None and end is not None and start > end:
-            raise _BadRequest(-1023, "Start time is greater than end time.")
+            raise BadRequest(-1023, "Start time is greater than end time.")
         return start, end
 
-    def _limit(self, query: "_Query", usual: int, most: int) -> int:
+    def _limit(self, query: Query, usual: int, most: int) -> int:
         limit = query.number("limit")
         if limit is None:
             return usual
         if limit < 1 or (limit > most and self._exchange.market is Market.USDM):
-            raise _BadRequest(-1130, "Data sent for parameter 'limit' is not valid.")
+            raise BadRequest(-1130, "Data sent for parameter 'limit' is not valid.")
         return min(limit, most)
 
 
@@ -320,69 +277,6 @@ def _back(candles: Candles, now: int, limit: int) -> int:
     return start
 
 
-class _Query:
-    """The parameters of one request, taken one by one."""
-
-    def __init__(self, params: Params) -> None:
-        self._params = dict(params)
-        self._taken: set[str] = set()
-        if len(self._params) < len(params):
-            raise _BadRequest(-1101, "Duplicate values for a parameter detected.")
-
-    def text(self, name: str) -> str | None:
-        """A parameter, or None where it was not sent."""
-        self._taken.add(name)
-        return self._params.get(name)
-
-    def need(self, name: str) -> str:
-        """A parameter that must be there."""
-        value = self.text(name)
-        if not value:
-            raise _BadRequest(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
-        return value
-
-    def number(self, name: str) -> int | None:
-        """A whole number."""
-        value = self.text(name)
-        if value is None:
-            return None
-        if not value.isascii() or not value.isdigit():
-            raise _BadRequest(
-                -1100, f"Illegal characters found in parameter '{name}'; legal range is '^[0-9]{{1,20}}$'."
-            )
-        return int(value)
-
-    def time(self, name: str) -> int | None:
-        """A time in microseconds, given in milli- or microseconds."""
-        value = self.number(name)
-        return None if value is None else value if value >= _US else value * 1000
-
-    def none_left(self, *ignored: str) -> None:
-        """Refuse parameters nobody asked for."""
-        if set(self._params) - self._taken - set(ignored):
-            raise _BadRequest(-1104, "Not all sent parameters were read.")
-
-
-def _ping(query: _Query) -> object:
+def _ping(query: Query) -> object:
     query.none_left()
     return {}
-
-
-def _spoil_body(active: Active, reply: Reply) -> Reply:
-    fault, body = active.fault, reply.body
-    if fault.kind == "empty_body":
-        return reply._replace(body=b"")
-    if fault.kind == "cut_body":
-        return reply._replace(body=body[: active.random.randrange(len(body))])
-    if fault.kind == "reset_body":
-        return reply._replace(body=body[: len(body) // 2], whole=False)
-    return reply._replace(delay_s=fault.delay) if fault.kind == "slow" else reply
-
-
-def _json(content: object) -> bytes:
-    return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def _page(status: int, text: str) -> Reply:
-    body = f"<!DOCTYPE html><html><head><title>{text}</title></head><body><h1>{text}</h1></body></html>"
-    return Reply(status, body.encode(), {"content-type": "text/html"})

@@ -7,7 +7,7 @@ from aiohttp import WSMsgType, web
 from candlewick.clock import Clock
 from candlewick.simulator.exchange import Exchange
 from candlewick.simulator.gateway import Gateway
-from candlewick.simulator.rest import Reply
+from candlewick.simulator.query import Reply
 from candlewick.simulator.session import Session
 from candlewick.simulator.settings import SimulatorSettings
 

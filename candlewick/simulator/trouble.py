@@ -63,10 +63,18 @@ class Trouble:
         """What strikes REST answers at present."""
         self.rows: list[Active] = []
         """What strikes rows of candles at present."""
+        self.files: list[Active] = []
+        """What strikes files of the archive at present."""
         self._dials: list[Active] = []
         self._half_open: list[Active] = []
         self._skews: list[Active] = []
-        self._lists = {"frames": self.frames, "rest": self.rest, "rows": self.rows, "dials": self._dials}
+        self._lists = {
+            "frames": self.frames,
+            "rest": self.rest,
+            "rows": self.rows,
+            "files": self.files,
+            "dials": self._dials,
+        }
         self._late: dict[Session, tuple[Active, list[Message]]] = {}
         self._timers: list[Timer] = []
         self.skew = 0

@@ -28,12 +28,14 @@ class Wire(Protocol):
 class Message:
     """One event of one stream, in the forms connections ask for (wrapped or raw, milli- or microseconds)."""
 
-    __slots__ = ("_texts", "is_close", "stream")
+    __slots__ = ("_texts", "has_news", "is_close", "stream")
 
     def __init__(self, stream: str, *, is_close: bool = False) -> None:
         """`is_close`: it says that a candle is over."""
         self.stream = stream
         self.is_close = is_close
+        self.has_news = False
+        """Whether it carries a field that no document knows."""
         self._texts: dict[tuple[bool, bool], bytes] = {}
 
     def render(self, micro: bool) -> str:
@@ -50,6 +52,8 @@ class Message:
         found = self._texts.get(key)
         if found is None:
             body = self.render(micro)
+            if self.has_news:
+                body = body[:-1] + ',"zz":{"v":[1,"2"]}}'
             found = self._texts[key] = (f'{{"stream":"{self.stream}","data":{body}}}' if wrapped else body).encode()
         return found
 
