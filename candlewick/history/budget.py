@@ -27,7 +27,7 @@ LONGEST = 3 * DAY
 """The longest ban the exchange speaks of (rest-api.md, "IP Limits"); a longer pause is a wrong clock."""
 
 _LEAST_WAIT_S = 0.001
-_EXTRA_MOST_S = 3600.0
+_EXTRA_MOST_S = 600.0  # the exchange's own Retry-After grows besides
 _EXTRA_S = {"limit": 10.0, "ban": 60.0}
 _MEMORY = {"limit": HOUR, "ban": DAY}
 """A refusal so long after the last pause is the first one again."""
