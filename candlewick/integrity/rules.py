@@ -199,7 +199,8 @@ def _fine(rows: Rows, grids: Grids, now: int) -> Mask:
     """Which rows keep every rule without a doubt; `RULES` decides about the others.
 
     Stricter than `RULES` in places (no tolerance for takers, months never), laxer nowhere. A number that is not one
-    makes its comparison false; an infinite volume fails because the quote volume above it must be finite.
+    makes its comparison false; an infinite volume fails because the quote volume above it must be finite; and where
+    the length is 0, no close time lies between open and end.
     """
     series = rows["series"].astype(np.intp)
     # Packed fields lie unaligned; one aligned copy of each pays for itself at once.
@@ -217,7 +218,6 @@ def _fine(rows: Rows, grids: Grids, now: int) -> Mask:
     slack = trades * _UNIT
 
     fine = over
-    fine &= lengths > 0
     fine &= steps == np.rint(steps)
     fine &= open_time >= EARLIEST
     fine &= close_time >= open_time

@@ -79,8 +79,8 @@ def test_builder_makes_no_candle_where_nothing_was_traded() -> None:
 def test_builder_withholds_the_candle_in_which_trades_were_lost() -> None:
     """After a reset the candle in progress is not whole, the one after it is."""
     builder = CandleBuilder(Interval("1m"))
-    for number in range(3):
-        builder.add(trade(number, number * MINUTE))
+    given = [builder.add(trade(number, number * MINUTE)) for number in range(3)]
+    assert [one is None for one in given] == [True, True, False]
     builder.reset()
     assert builder.add(trade(10, 2 * MINUTE + SECOND)) is None
     assert builder.add(trade(11, 3 * MINUTE)) is None

@@ -70,7 +70,9 @@ def test_ids_that_begin_anew_are_followed() -> None:
     continuity = Continuity()
     continuity.take(10 * RESTART)
     continuity.take(10 * RESTART + 5)
+    assert continuity.next_id == 10 * RESTART + 6
     assert continuity.take(9 * RESTART + 100) is False
+    assert continuity.take(continuity.next_id - RESTART) is False
     assert continuity.take(3) is True
     assert (continuity.restarts, continuity.next_id, continuity.holes) == (1, 4, [])
     assert continuity.take(4) is True

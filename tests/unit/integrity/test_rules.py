@@ -24,7 +24,8 @@ IDLE = Candle(OPEN, 10.0, 10.0, 10.0, 10.0, 0.0, OPEN + MINUTE - 1000, 0.0, 0, 0
 
 IMPOSSIBLE = {
     "not-finite": [{"open": np.nan}, {"high": np.inf}, {"volume": np.inf}, {"quote_volume": np.nan},
-                   {"taker_buy_volume": -np.inf}, {"taker_buy_quote_volume": np.inf}, {"low": np.nan}, {"close": np.inf}],
+                   {"taker_buy_volume": -np.inf}, {"taker_buy_quote_volume": np.inf}, {"low": np.nan}, {"close": np.inf},
+                   {"volume": np.inf, "quote_volume": np.inf}],
     "price-not-positive": [{"low": 0.0}, {"low": -1.0}, {"open": 0.0, "low": 0.0}],
     "high-not-highest": [{"high": 10.9}, {"open": 12.1}, {"close": 12.1}],
     "low-not-lowest": [{"low": 10.1}, {"open": 8.9}, {"close": 8.9}],
@@ -37,7 +38,7 @@ IMPOSSIBLE = {
     "quote-outside-prices": [{"quote_volume": 899.0}, {"quote_volume": 1201.0}, {"volume": 1000.0}],
     "taker-quote-outside-prices": [{"taker_buy_quote_volume": 359.0}, {"taker_buy_quote_volume": 481.0},
                                    {"taker_buy_volume": 0.0}],
-    "before-time": [{"open_time": 0}, {"open_time": -MINUTE}, {"open_time": parse_time("2009-01-02")}],
+    "before-time": [{"open_time": 0, "close_time": MINUTE - 1000}, {"open_time": 0}, {"open_time": -MINUTE}, {"open_time": parse_time("2009-01-02")}],
     "in-future": [{"open_time": NOW + MINUTE}, {"open_time": 2**62}],
     "off-grid": [{"open_time": OPEN + 1}, {"open_time": OPEN + SECOND}],
     "unfinished": [{"open_time": NOW}],

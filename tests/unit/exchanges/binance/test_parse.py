@@ -234,6 +234,7 @@ def test_stream_of_names_data_frames_alone(frame: bytes, name: bytes) -> None:
         (b'{"stream":"!ticker@arr","data":[{}]}', Unknown("no event")),
         (b'{"e":"EquityUpdate","E":1}', Unknown("EquityUpdate")),
         (b'{"lastUpdateId":160,"bids":[]}', Unknown("no event")),
+        (b'{"e":"newThing","data":{"e":"inner"}}', Unknown("newThing")),
         (b'[{"e":"24hrTicker"}]', Unknown("list")),
         (b"7", Unknown("int")),
         (b'{"e":"' + b"x" * 500 + b'"}', Unknown("x" * 40)),

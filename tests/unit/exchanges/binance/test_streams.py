@@ -60,7 +60,7 @@ def test_route_parts_usdm_streams_in_two(spot: Venue, usdm: Venue) -> None:
     assert (
         usdm.route(StreamKind.KLINE) == usdm.route(StreamKind.AGG_TRADE) == usdm.route(StreamKind.TICKER) == "/market"
     )
-    assert usdm.route(StreamKind.BOOK_TICKER) == "/public"
+    assert usdm.route(StreamKind.BOOK_TICKER) == usdm.route(StreamKind.TRADE) == "/public"
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,7 @@ def test_route_parts_usdm_streams_in_two(spot: Venue, usdm: Venue) -> None:
         ("wss://host:9443", "", ["a@trade", "b@kline_1m"], "wss://host:9443/stream?streams=a@trade/b@kline_1m"),
         ("wss://host:9443/ws", "", ["a@trade"], "wss://host:9443/stream?streams=a@trade"),
         ("ws://127.0.0.1:8000/ws/", "", [], "ws://127.0.0.1:8000/stream"),
+        ("ws://127.0.0.1:8000/stream", "", [], "ws://127.0.0.1:8000/stream"),
         ("wss://host", "/market", ["a@aggTrade"], "wss://host/market/stream?streams=a@aggTrade"),
         ("wss://host/ws", "/public", [], "wss://host/public/stream"),
         ("wss://host", "", ["币usdt@trade"], "wss://host/stream?streams=%E5%B8%81usdt@trade"),

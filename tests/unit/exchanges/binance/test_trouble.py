@@ -80,7 +80,7 @@ def test_451_keeps_away_for_minutes_and_says_why(spot: Venue) -> None:
 @pytest.mark.parametrize(
     ("status", "body"),
     [(500, b""), (502, HTML), (503, b'{"code":-1008,"msg":"Server is currently overloaded"}'), (504, b"{}"),
-     (408, b""), (404, HTML), (400, b"not json"), (400, b'{"code":-1007,"msg":"Timeout"}')],
+     (408, b'{"code":-1121,"msg":"no"}'), (500, b'{"code":-1121,"msg":"no"}'), (404, HTML), (400, b"not json"), (400, b'{"code":-1007,"msg":"Timeout"}')],
 )  # fmt: skip
 def test_trouble_of_the_server_is_told_from_ours(spot: Venue, status: int, body: bytes) -> None:
     """Failures of the exchange, and answers that are not what it documents, are to be tried again."""
