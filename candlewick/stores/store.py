@@ -83,8 +83,11 @@ class SeriesInfo(NamedTuple):
 
 
 class WriteResult(NamedTuple):
-    """What a write did, row by row. `changed` pairs the row that was replaced with the one that replaced it;
-    `refused` pairs what is held with the live row that contradicts it and was not taken."""
+    """What a write did, row by row.
+
+    `changed` pairs the row that was replaced with the one that replaced it; `refused` pairs what is held with the live
+    row that contradicts it and was not taken. Each side of a pair is an array of one row.
+    """
 
     inserted: int
     confirmed: int
@@ -133,11 +136,12 @@ class Store(StoreReader, Protocol):
         """The store's number of a series, given when it is first asked for."""
 
     def write(self, rows: Rows) -> WriteResult:
-        """Keep rows, each (series, open time) once. The rule, for a row that is already held:
+        """Keep rows, each (series, open time) once.
 
-        equal values: nothing changes but the source, to the higher one; different values: a settled source replaces
-        what is held, whatever its source; a live row replaces a live row (the last one wins) and is refused against
-        a settled one. Within one call the later row counts as later.
+        The rule, for a row that is already held: equal values: nothing changes but the source, to the higher one;
+        different values: a settled source replaces what is held, whatever its source; a live row replaces a live row
+        (the last one wins) and is refused against a settled one. Within one call the later row counts as later.
+        Values are equal if all their bits are.
 
         Raises:
             StoreFull: no space; nothing of this call was kept and the same call may be made again.

@@ -1,0 +1,169 @@
+"""The changes a write or a fold makes, inside the transaction that makes them all or none."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from candlewick.errors import StoreDamaged
+from candlewick.stores import rule
+from candlewick.stores.blocks.decode import Block
+from candlewick.stores.grid import Int64s, blocks
+from candlewick.stores.journal import ENTRY_ROWS, KEY, Flags, pack_entry
+from candlewick.stores.rule import Outcome, Outcomes
+from candlewick.stores.store import ROW, Rows, WriteResult
+from candlewick.stores.tables import BLOCK_KEY, NUMBER_KEY, REVISION_KEY, block_rows, block_times, pack_block
+from candlewick.stores.writer_state import WriterState
+
+DIRECT_ROWS = 512
+"""From so many rows of one series on, they go to their blocks at once: packed rows are a third to sync."""
+
+
+class Changes:
+    """One transaction of the writer; `state` is changed along with it, and rolled back by the caller if it fails."""
+
+    def __init__(self, txn: Any, databases: dict[str, Any], state: WriterState) -> None:  # noqa: ANN401  # lmdb's own
+        self._txn = txn
+        self._databases = databases
+        self._state = state
+
+    def write(self, rows: Rows) -> WriteResult:
+        """Apply the write rule to rows that `rule.checked` has let pass."""
+        outcomes: list[Outcomes] = []
+        pairs: list[tuple[int, Rows, Rows]] = []
+        for batch in rule.rounds(rows):
+            outcome = self._judge(batch, pairs)
+            outcomes.append(outcome)
+            keep = rule.to_keep(outcome)
+            new = outcome == Outcome.INSERTED
+            if keep.all():
+                self._keep(batch, new)
+            elif keep.any():
+                self._keep(batch[keep], new[keep])
+        self._revise([held for outcome, held, _ in pairs if outcome == Outcome.CHANGED])
+        return rule.result(np.concatenate(outcomes), pairs)
+
+    def fold(self, number: int, through: int) -> None:
+        """Move the rows of a series out of the journal, up to entry `through`, into blocks."""
+        folded = int(self._state.totals["folded"][number])
+        rows = self._state.journal.view().rows_of(number, folded, through)
+        self._state.totals["folded"][number] = through
+        self._merge(number, rows)
+
+    def drop_entries(self, through: int) -> None:
+        """Remove journal entries that every series has been folded beyond."""
+        with self._txn.cursor(db=self._databases["journal"]) as cursor:
+            while cursor.first() and KEY.unpack(cursor.key())[0] <= through:
+                cursor.delete()
+
+    def _judge(self, batch: Rows, pairs: list[tuple[int, Rows, Rows]]) -> Outcomes:
+        outcomes = np.full(len(batch), Outcome.INSERTED, np.uint8)
+        known = np.flatnonzero(batch["open_time"] <= self._state.newest[batch["series"]])
+        for part in _by_series(batch[known]):
+            at = known[part]
+            held, found = self._held(int(batch["series"][at[0]]), batch["open_time"][at])
+            at = at[found]
+            outcomes[at] = rule.judge(held, batch[at])
+            pairs += rule.paired(outcomes[at], held, batch[at])
+        return outcomes
+
+    def _held(self, number: int, times: Int64s) -> tuple[Rows, Flags]:
+        """The rows held of a series at some of `times`, ordered, and at which."""
+        state = self._state
+        recent = state.journal.view().rows_of(number, int(state.totals["folded"][number]))
+        held = np.empty(len(times), ROW)
+        at, found = rule.find(recent["open_time"], times)
+        held[found] = recent[at[found]]
+        homes = blocks(state.series[number].interval, times)
+        for home in np.unique(homes[~found]).tolist():
+            wanted = np.flatnonzero((homes == home) & ~found)
+            rows = self._block(number, home, times[wanted])
+            at, there = rule.find(rows["open_time"], times[wanted])
+            held[wanted[there]] = rows[at[there]]
+            found[wanted[there]] = True
+        return held[found], found
+
+    def _block(self, number: int, home: int, wanted: Int64s | None = None) -> Rows:
+        """The rows of a block; only those around `wanted`, if given."""
+        data = self._txn.get(BLOCK_KEY.pack(number, home), db=self._databases["blocks"])
+        if data is None:
+            return np.empty(0, ROW)
+        series = self._state.series[number]
+        try:
+            block = Block(data)
+        except ValueError as error:
+            raise StoreDamaged(
+                f"block {home} of {series} is damaged: {error}; restore a copy of the store, or load it again"
+            ) from None
+        times = block_times(block, home, series.interval)
+        first, end = 0, block.rows
+        if wanted is not None:
+            first = int(np.searchsorted(times, wanted[0]))
+            end = int(np.searchsorted(times, wanted[-1], side="right"))
+        return block_rows(block, times, number, first, max(first, end))
+
+    def _keep(self, rows: Rows, new: Flags) -> None:
+        """Keep rows that stand, ordered by series and time: many of one series in blocks, others in the journal."""
+        left = np.ones(len(rows), np.bool_)
+        if len(rows) >= DIRECT_ROWS:
+            for part in _by_series(rows):
+                if part.stop - part.start >= DIRECT_ROWS:
+                    left[part] = self._keep_in_blocks(rows[part])
+            rows, new = (rows, new) if left.all() else (rows[left], new[left])
+        journal = self._state.journal
+        for start in range(0, len(rows), ENTRY_ROWS):
+            part = slice(start, start + ENTRY_ROWS)
+            sequence = journal.last + 1
+            self._txn.put(
+                KEY.pack(sequence), pack_entry(rows[part], new[part]), db=self._databases["journal"], append=True
+            )
+            journal.append(sequence, rows[part], new[part])
+        newest = self._state.newest
+        newest[rows["series"]] = np.maximum(newest[rows["series"]], rows["open_time"])  # the last of a series wins
+
+    def _keep_in_blocks(self, rows: Rows) -> Flags:
+        """Keep rows of one series, but for those the journal has: it stands above blocks. Returns which those are."""
+        state = self._state
+        number = int(rows["series"][0])
+        recent = state.journal.view().rows_of(number, int(state.totals["folded"][number]))
+        _, journaled = rule.find(recent["open_time"], rows["open_time"])
+        state.newest[number] = max(state.newest[number], int(rows["open_time"][-1]))
+        self._merge(number, rows[~journaled])
+        return journaled
+
+    def _merge(self, number: int, rows: Rows) -> None:
+        """Put rows of one series, by time, into its blocks, in place of what they hold at those times."""
+        totals = self._state.totals[number : number + 1]
+        interval = self._state.series[number].interval
+        homes = blocks(interval, rows["open_time"])
+        for part in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(homes)) + 1):
+            if not len(part):
+                continue
+            home = int(homes[part[0]])
+            held = self._block(number, home)
+            merged = rule.overlay(held, rows[part[0] : part[-1] + 1])
+            self._txn.put(
+                BLOCK_KEY.pack(number, home), pack_block(merged, home, interval), db=self._databases["blocks"]
+            )
+            first, last = int(merged["open_time"][0]), int(merged["open_time"][-1])
+            totals["first"] = min(first, int(totals["first"][0])) if totals["rows"][0] else first
+            totals["last"] = max(last, int(totals["last"][0]))
+            totals["rows"] += len(merged) - len(held)
+        self._txn.put(NUMBER_KEY.pack(number), totals.tobytes(), db=self._databases["totals"])
+
+    def _revise(self, replaced: list[Rows]) -> None:
+        """Keep rows that others have replaced."""
+        database = self._databases["revisions"]
+        count = self._txn.stat(database)["entries"] if replaced else 0
+        for at, row in enumerate(replaced, count):
+            key = REVISION_KEY.pack(int(row["series"][0]), int(row["open_time"][0]), at)
+            self._txn.put(key, row.tobytes(), db=database)
+
+
+def _by_series(rows: Rows) -> Iterator[slice]:
+    """Where each series is among rows ordered by series."""
+    if not len(rows):
+        return
+    edges: list[int] = (np.flatnonzero(np.diff(rows["series"].astype(np.int64))) + 1).tolist()
+    for start, stop in zip([0, *edges], [*edges, len(rows)], strict=True):
+        yield slice(start, stop)

@@ -1,0 +1,256 @@
+"""The LMDB file of a store: opened once per process, grown when full, its errors put into words.
+
+LMDB allows a process to open a file once, and to resize its map only while the process has no transaction open. So
+all stores of one process at one path share one environment, and a gate keeps transactions and resizing apart.
+"""
+
+import errno
+import os
+import resource
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import lmdb
+
+from candlewick.errors import StoreDamaged, StoreError, StoreFull, StoreTooNew
+
+FORMAT = 1
+DATABASES = ("meta", "series", "totals", "journal", "blocks", "revisions", "absences", "quarantine", "state")
+FIRST_MAP_SIZE = 1 << 30
+
+_LARGEST_STEP = 16 << 30
+_MOST_READERS = 1_022
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_UNREADABLE = (
+    lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.IncompatibleError,
+)  # fmt: skip
+
+T = TypeVar("T")
+
+_shared: dict[Path, "Environment"] = {}
+_sharing = threading.Lock()
+
+
+def share(path: Path, *, write: bool, map_size: int = FIRST_MAP_SIZE) -> "Environment":
+    """The environment at `path` of this process; `release` it once for every call.
+
+    Raises:
+        StoreError: there is none and it is not to be written, or it is not a store, or may not be accessed.
+        StoreTooNew: a newer program wrote it; it was not touched.
+    """
+    with _sharing:
+        environment = _shared.get(path)
+        if environment is None:
+            environment = _shared[path] = Environment(path)
+        try:
+            environment.admit(write=write, map_size=map_size)
+        except BaseException:
+            if not environment.users:
+                del _shared[path]
+            raise
+        return environment
+
+
+class _Gate:
+    """Many may be inside together; who needs to be alone waits until they are out, and keeps others waiting."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._inside = 0
+        self._closed = False
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        with self._changed:
+            while self._closed:
+                self._changed.wait()
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside -= 1
+                if not self._inside:
+                    self._changed.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        with self._changed:
+            while self._closed:
+                self._changed.wait()
+            self._closed = True
+            while self._inside:
+                self._changed.wait()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._closed = False
+                self._changed.notify_all()
+
+
+class Environment:
+    """One open LMDB file; made by `share`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.users = 0
+        self.databases: dict[str, Any] = {}
+        self._gate = _Gate()
+        self._env: Any = None
+        self._writes = False
+
+    def admit(self, *, write: bool, map_size: int) -> None:
+        """One more user; the file is opened, or opened again for writing, as needed."""
+        if self._env is None or (write and not self._writes):
+            with self._gate.alone(), explained(self.path):
+                if self._env is not None:
+                    self._env.close()
+                    self._env = None
+                self._env = self._open(write=write, map_size=map_size)
+                self._writes = write
+        self.users += 1
+
+    def release(self) -> None:
+        """One user less; the last one closes the file."""
+        with _sharing:
+            self.users -= 1
+            if not self.users:
+                with self._gate.alone():
+                    self._env.close()
+                del _shared[self.path]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file that are in use."""
+        with self._gate.together():
+            return (int(self._env.info()["last_pgno"]) + 1) * int(self._env.stat()["psize"])
+
+    @contextmanager
+    def reading(self) -> Iterator[Any]:
+        """A snapshot as a transaction. Values are memory of the file: copy what is to outlive it."""
+        with explained(self.path):
+            while True:
+                with self._gate.together():
+                    transaction = self._begin()
+                    if transaction is not None:
+                        with transaction:
+                            yield transaction
+                        return
+                with self._gate.alone():
+                    self._env.set_mapsize(0)  # adopts what another process grew it to
+
+    def commit(self, change: Callable[[Any], T]) -> T:
+        """Make the changes that `change` makes in the transaction it is given, all or none, and sync them.
+
+        `change` is called again from the start if the map has to grow.
+        """
+        while True:
+            try:
+                with explained(self.path), self._gate.together(), self._env.begin(write=True, buffers=True) as txn:
+                    return change(txn)
+            except lmdb.MapFullError:
+                self._grow()
+
+    def _begin(self) -> Any:  # noqa: ANN401  # lmdb's transaction; its types are optional
+        """A read transaction, or None where the map must be adopted first."""
+        try:
+            return self._env.begin(buffers=True)
+        except lmdb.MapResizedError:
+            return None
+        except lmdb.ReadersFullError:
+            if not self._env.reader_check():  # slots of readers that were killed
+                raise
+            return self._env.begin(buffers=True)
+
+    def _grow(self) -> None:
+        self._env.reader_check()  # a killed reader keeps old pages from being used again
+        with self._gate.alone(), explained(self.path):
+            size = int(self._env.info()["map_size"])
+            self._env.set_mapsize(size + min(size, _LARGEST_STEP))
+
+    def _open(self, *, write: bool, map_size: int) -> Any:  # noqa: ANN401  # as above
+        new = not (self.path / "data.mdb").exists()
+        if new and not write:
+            raise StoreError(f"there is no store at {self.path}: write one first, or name another with --store")
+        env = lmdb.open(
+            str(self.path), map_size=map_size if write else 0, readonly=not write, max_dbs=len(DATABASES),
+            max_readers=_MOST_READERS,
+        )  # fmt: skip
+        try:
+            self._check_format(env, write=write)
+            if write:
+                with env.begin(write=True) as txn:
+                    opened = {name: env.open_db(name.encode(), txn=txn) for name in DATABASES}
+                    txn.put(b"format", str(FORMAT).encode(), db=opened["meta"])
+            else:
+                opened = {name: env.open_db(name.encode(), create=False) for name in DATABASES}
+            if new:
+                _sync_folder(self.path)
+                _sync_folder(self.path.parent)
+            env.reader_check()
+        except BaseException:
+            env.close()
+            raise
+        self.databases = opened
+        return env
+
+    def _check_format(self, env: Any, *, write: bool) -> None:  # noqa: ANN401  # as above
+        with env.begin() as txn:
+            if txn.get(b"meta") is None:
+                if txn.stat()["entries"] or not write:
+                    raise StoreError(f"{self.path} holds an LMDB file that is not a store: name another with --store")
+                return
+        meta = env.open_db(b"meta", create=False)
+        with env.begin() as txn:
+            found = txn.get(b"format", db=meta)
+        if found is None or not bytes(found).isdigit():
+            raise StoreDamaged(f"the store at {self.path} does not say which format it has: restore it from a copy")
+        if int(found) > FORMAT:
+            raise StoreTooNew(
+                f"the store at {self.path} has format {int(found)}, this program reads up to {FORMAT}: "
+                "upgrade candlewick; nothing was changed"
+            )
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """LMDB's and the system's errors as ours, saying where and what to do.
+
+    Raises:
+        StoreFull, StoreDamaged, StoreError: as the name says. `lmdb.MapFullError` passes.
+    """
+    try:
+        yield
+    except lmdb.MapFullError:
+        raise
+    except _UNREADABLE as error:
+        raise StoreDamaged(
+            f"{path} is not a store, or is damaged ({error}): name another, or restore a copy"
+        ) from error
+    except lmdb.Error as error:
+        code = getattr(error, "code", None)
+        if code in _NO_SPACE or (code == errno.EIO and _is_full(path)):
+            raise StoreFull(
+                f"no space left for the store at {path}: make room and go on; what was acknowledged is kept"
+            ) from error
+        raise StoreError(f"the store at {path} failed: {error}; look at the disk and its permissions") from error
+
+
+def _is_full(path: Path) -> bool:
+    """Whether an input/output error was a write cut short: LMDB calls both the same."""
+    disk = os.statvfs(path)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    size = (path / "data.mdb").stat().st_size
+    return disk.f_bavail * disk.f_frsize < 1 << 20 or (limit != resource.RLIM_INFINITY and limit - size < 1 << 20)
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

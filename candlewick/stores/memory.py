@@ -1,0 +1,139 @@
+"""A store that lives as long as its process: for tests, and for looking around without a disk."""
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+
+from candlewick.errors import StoreError
+from candlewick.market import Series
+from candlewick.stores import rule
+from candlewick.stores.rule import Outcome
+from candlewick.stores.store import ROW, Absence, Quarantined, Rows, SeriesInfo, WriteResult
+
+_MOST_QUARANTINED = 10_000
+
+
+class MemoryStore:
+    """A `Store` of plain arrays; reading and writing may happen in different threads."""
+
+    def __init__(self) -> None:
+        self.location = "memory://"
+        self._lock = threading.RLock()
+        self._numbers: dict[Series, int] = {}
+        self._rows: list[Rows] = []
+        self._absences: dict[Series, list[Absence]] = {}
+        self._quarantine: list[Quarantined] = []
+        self._state: dict[str, bytes] = {}
+        self._closed = False
+
+    def number(self, series: Series) -> int:
+        """The store's number of a series."""
+        with self._opened():
+            if series not in self._numbers:
+                self._numbers[series] = len(self._rows)
+                self._rows.append(np.empty(0, ROW))
+            return self._numbers[series]
+
+    def write(self, rows: Rows) -> WriteResult:
+        """Keep rows by the write rule (`Store.write`)."""
+        with self._opened():
+            rows = rule.checked(rows, len(self._rows))
+            outcomes: list[rule.Outcomes] = []
+            pairs: list[tuple[int, Rows, Rows]] = []
+            for batch in rule.rounds(rows):
+                parts = np.split(batch, np.flatnonzero(np.diff(batch["series"])) + 1)
+                outcomes += [self._write_series(part, pairs) for part in parts if len(part)]
+            return rule.result(np.concatenate(outcomes or [np.empty(0, np.uint8)]), pairs)
+
+    def _write_series(self, rows: Rows, pairs: list[tuple[int, Rows, Rows]]) -> rule.Outcomes:
+        number = int(rows["series"][0])
+        held = self._rows[number]
+        at, found = rule.find(held["open_time"], rows["open_time"])
+        outcomes = np.full(len(rows), Outcome.INSERTED, np.uint8)
+        old = held[at[found]]
+        outcomes[found] = rule.judge(old, rows[found])
+        pairs += rule.paired(outcomes[found], old, rows[found])
+        keep = rule.to_keep(outcomes)
+        if keep.any():  # into another array: whoever read the old one keeps what was read
+            self._rows[number] = rule.overlay(held, rows[keep])
+        return outcomes
+
+    def series(self) -> list[SeriesInfo]:
+        """Every series known, in order of its number."""
+        with self._opened():
+            return [_info(series, self._rows[number]) for series, number in self._numbers.items()]
+
+    def read(
+        self,
+        series: Series,
+        start: int | None = None,
+        end: int | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        last: int | None = None,
+    ) -> Rows:
+        """Rows that open in `[start, end)`, oldest first (`StoreReader.read`)."""
+        layout = rule.layout(columns)
+        with self._opened():
+            number = self._numbers.get(series)
+            rows = np.empty(0, ROW) if number is None else self._rows[number]
+        times = rows["open_time"]
+        first = 0 if start is None else int(np.searchsorted(times, start))
+        stop = len(rows) if end is None else int(np.searchsorted(times, end))
+        if last is not None:
+            first = max(first, stop - last)
+        rows = rows[first : max(first, stop)]
+        out = np.empty(len(rows), layout)
+        for name in layout.names or ():
+            out[name] = rows[name]
+        return out
+
+    def absences(self, series: Series) -> list[Absence]:
+        """Recorded reasons, by time."""
+        with self._opened():
+            return list(self._absences.get(series, ()))
+
+    def set_absences(self, series: Series, absences: Sequence[Absence]) -> None:
+        """Replace all recorded reasons of a series."""
+        ordered = rule.in_order(absences)
+        with self._opened():
+            self.number(series)
+            self._absences[series] = ordered
+
+    def quarantined(self, limit: int = 100) -> list[Quarantined]:
+        """The newest entries of the quarantine, newest first."""
+        with self._opened():
+            return self._quarantine[::-1][:limit]
+
+    def quarantine(self, entries: Sequence[Quarantined]) -> None:
+        """Keep entries; the oldest beyond 10,000 are dropped."""
+        with self._opened():
+            self._quarantine = [*self._quarantine, *entries][-_MOST_QUARANTINED:]
+
+    def state(self, key: str) -> bytes | None:
+        """A small value kept by `set_state`."""
+        with self._opened():
+            return self._state.get(key)
+
+    def set_state(self, key: str, value: bytes | None) -> None:
+        """Keep a small value, or forget it."""
+        with self._opened():
+            if value is None:
+                self._state.pop(key, None)
+            else:
+                self._state[key] = value
+
+    def close(self) -> None:
+        """Let go of it; idempotent."""
+        self._closed = True
+
+    def _opened(self) -> threading.RLock:
+        if self._closed:
+            raise StoreError("the store in memory is closed: open another")
+        return self._lock
+
+
+def _info(series: Series, rows: Rows) -> SeriesInfo:
+    times = rows["open_time"]
+    return SeriesInfo(series, len(rows), int(times[0]) if len(rows) else None, int(times[-1]) if len(rows) else None)

@@ -1,0 +1,198 @@
+"""Reading an LMDB store: the blocks and the journal of one snapshot, merged."""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from candlewick.errors import StoreDamaged, StoreError
+from candlewick.market import Series
+from candlewick.stores import rule
+from candlewick.stores.environment import Environment, share
+from candlewick.stores.journal import Journal, View
+from candlewick.stores.plan import Piece, Plan, fill
+from candlewick.stores.store import ROW, Absence, Quarantined, Rows, SeriesInfo
+from candlewick.stores.tables import NO_TOTALS, NUMBER_KEY, TOTALS, read_series, read_totals
+
+
+class _Snapshot(NamedTuple):
+    """One moment of the store."""
+
+    txn: Any
+    journal: View
+    databases: Mapping[str, Any]
+
+
+class LmdbReader:
+    """A `StoreReader` of the store in a folder. Threads may share it; it sees what is committed when it is asked."""
+
+    def __init__(self, path: Path, environment: Environment) -> None:
+        self.location = f"lmdb://{path}"
+        self.path = path
+        self._environment = environment
+        self._lock = threading.Lock()
+        self._journal = Journal()
+        self._numbers: dict[Series, int] = {}
+        self._closed = False
+
+    @classmethod
+    def at(cls, path: Path) -> "LmdbReader":
+        """A reader of the store at `path`.
+
+        Raises:
+            StoreError: there is none, or it may not be read.
+        """
+        return cls(path, share(path, write=False))
+
+    def series(self) -> list[SeriesInfo]:
+        """Every series known, in order of its number."""
+        with self._snapshot() as snapshot:
+            known = list(self._numbers)
+            totals = np.array([NO_TOTALS] * len(known), TOTALS)
+            for number in range(len(known)):
+                totals[number] = read_totals(snapshot.txn, snapshot.databases["totals"], number)[0]
+            for number, rows, new in snapshot.journal.by_series(totals["folded"]):
+                each = totals[number : number + 1]
+                first, last = rows["open_time"].min(), rows["open_time"].max()
+                each["first"] = min(first, each["first"][0]) if each["rows"][0] else first
+                each["last"] = max(last, each["last"][0])
+                each["rows"] += int(np.count_nonzero(new))
+        return [
+            SeriesInfo(series, rows, first if rows else None, last if rows else None)
+            for series, (rows, first, last, _) in zip(known, totals.tolist(), strict=True)
+        ]
+
+    def read(
+        self,
+        series: Series,
+        start: int | None = None,
+        end: int | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        last: int | None = None,
+    ) -> Rows:
+        """Rows that open in `[start, end)`, oldest first (`StoreReader.read`)."""
+        layout = rule.layout(columns)
+        with self._snapshot() as snapshot:
+            number, pieces = self._pieces(snapshot, series, start, end, last)
+            rows = np.empty(sum(piece.length for piece in pieces), layout)
+            fill(pieces, {name: rows[name] for name in layout.names or ()}, number, series.interval)
+        return rows
+
+    def columns(
+        self,
+        series: Series,
+        start: int | None = None,
+        end: int | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        last: int | None = None,
+    ) -> dict[str, npt.NDArray[Any]]:
+        """The same rows as `read`, each column an array of its own: the fastest way to whole histories."""
+        layout = rule.layout(columns)
+        with self._snapshot() as snapshot:
+            number, pieces = self._pieces(snapshot, series, start, end, last)
+            count = sum(piece.length for piece in pieces)
+            targets = {name: np.empty(count, layout[name]) for name in layout.names or ()}
+            fill(pieces, targets, number, series.interval)
+        return targets
+
+    def revisions(self, series: Series) -> Rows:
+        """Rows that were replaced by others with different values, by time, then in the order they were replaced."""
+        with self._snapshot() as snapshot:
+            number = self._numbers.get(series)
+            if number is None:
+                return np.empty(0, ROW)
+            prefix = NUMBER_KEY.pack(number)
+            with snapshot.txn.cursor(db=snapshot.databases["revisions"]) as cursor:
+                found = []
+                if cursor.set_range(prefix):
+                    for key, row in cursor:
+                        if bytes(key[: len(prefix)]) != prefix:
+                            break
+                        found.append(bytes(row))
+        return np.frombuffer(b"".join(found), ROW)
+
+    def absences(self, series: Series) -> list[Absence]:
+        """Recorded reasons, by time, disjoint."""
+        with self._snapshot() as snapshot:
+            number = self._numbers.get(series)
+            key = b"none" if number is None else NUMBER_KEY.pack(number)
+            data = snapshot.txn.get(key, db=snapshot.databases["absences"])
+            return [] if data is None else self._decoded(data, list[Absence], f"absences of {series}")
+
+    def quarantined(self, limit: int = 100) -> list[Quarantined]:
+        """The newest entries of the quarantine, newest first."""
+        found = []
+        with self._snapshot() as snapshot, snapshot.txn.cursor(db=snapshot.databases["quarantine"]) as cursor:
+            if limit > 0 and cursor.last():
+                for data in cursor.iterprev(keys=False):
+                    found.append(self._decoded(data, Quarantined, "quarantine"))
+                    if len(found) == limit:
+                        break
+        return found
+
+    def state(self, key: str) -> bytes | None:
+        """A small value kept across restarts."""
+        with self._snapshot() as snapshot:
+            value = snapshot.txn.get(key.encode(), db=snapshot.databases["state"])
+            return None if value is None else bytes(value)
+
+    def close(self) -> None:
+        """Let go of it; idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._environment.release()
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[_Snapshot]:
+        self._check_open()
+        with ExitStack() as stack:
+            with self._lock:  # snapshots begin in order, so that the journal in memory only goes forward
+                txn = stack.enter_context(self._environment.reading())
+                databases = self._environment.databases
+                for series in read_series(txn, databases["series"], len(self._numbers)):
+                    self._numbers[series] = len(self._numbers)
+                try:
+                    self._journal.refresh(txn, databases["journal"])
+                except ValueError as error:
+                    raise self._damaged(str(error)) from None
+                view = self._journal.view()
+            yield _Snapshot(txn, view, databases)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError(f"the store at {self.path} is closed: open it again")
+
+    def _pieces(
+        self, snapshot: _Snapshot, series: Series, start: int | None, end: int | None, last: int | None
+    ) -> tuple[int, list[Piece]]:
+        """The number of a series and the pieces that make up its rows in `[start, end)`."""
+        number = self._numbers.get(series)
+        if number is None:
+            return 0, []
+        txn, journal, databases = snapshot
+        folded = int(read_totals(txn, databases["totals"], number)["folded"][0])
+        plan = Plan(
+            txn,
+            databases["blocks"],
+            f"{series} at {self.path}",
+            number,
+            series.interval,
+            journal.rows_of(number, folded),
+        )
+        return number, plan.pieces(start, end, last)
+
+    def _decoded(self, data: Any, kind: Any, what: str) -> Any:  # noqa: ANN401  # msgspec decides by `kind`
+        try:
+            return msgspec.msgpack.decode(data, type=kind)
+        except msgspec.DecodeError as error:
+            raise self._damaged(f"{what}: {error}") from None
+
+    def _damaged(self, what: str) -> StoreDamaged:
+        return StoreDamaged(f"the store at {self.path} is damaged, {what}: restore it from a copy, or load it again")
