@@ -84,11 +84,13 @@ def parse_kline(frame: bytes) -> CandleUpdate:
     except _UNREADABLE as error:
         raise _not("kline", error) from None
     k = event.k
-    time = k.t
-    if time < _MICROSECONDS_FROM:
-        time *= 1000
-    candle = Candle(time, k.o, k.h, k.l, k.c, k.v, to_close_time(k.T), k.q, k.n, k.V, k.Q)
-    return CandleUpdate(event.s, k.i, candle, k.x, to_time(event.E))
+    opened, closes, sent = k.t, k.T, event.E
+    if opened < _MICROSECONDS_FROM > closes and sent < _MICROSECONDS_FROM:
+        opened, closes, sent = opened * 1000, closes * 1000, sent * 1000
+    else:
+        opened, closes, sent = to_time(opened), to_close_time(closes), to_time(sent)
+    candle = Candle(opened, k.o, k.h, k.l, k.c, k.v, closes, k.q, k.n, k.V, k.Q)
+    return CandleUpdate(event.s, k.i, candle, k.x, sent)
 
 
 def parse_agg_trade(frame: bytes) -> TradeUpdate:

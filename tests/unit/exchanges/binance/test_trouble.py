@@ -28,6 +28,7 @@ def test_429_waits_as_asked_or_a_minute(spot: Venue, headers: dict[str, str], wa
     assert isinstance(error, RateLimited)
     assert error.retry_after == wait_s
     assert "Too much request weight" in str(error)
+    assert isinstance(spot.error(429, headers, HTML, NOW), RateLimited)
 
 
 @pytest.mark.parametrize(
