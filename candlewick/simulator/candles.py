@@ -1,6 +1,6 @@
 """The truth: every candle of one instrument, as the exchange's REST interface would print it."""
 
-from candlewick.market import DAY, HOUR, Interval, Market, Span
+from candlewick.market import DAY, HOUR, MINUTE, Interval, Market, Span
 from candlewick.simulator.bars import Bar, Printer, merge
 from candlewick.simulator.settings import Listing
 from candlewick.simulator.tape import Tape
@@ -46,8 +46,10 @@ class Candles:
     def bar(self, interval: Interval, open_time: int, until: int) -> Bar | None:
         """What was traded in a candle before `until`."""
         end = min(interval.next(open_time), until)
-        if interval.nominal <= DAY:
+        if interval.nominal <= MINUTE:
             return self.tape.bar(open_time, end)
+        if interval.nominal <= DAY:
+            return self.opened_idle(open_time, self.tape.bar(open_time, end))
         # An open month grows by the hour: what is whole is kept.
         whole = end - end % HOUR
         opened, edge, bar = self._prefix.get(interval.code, (0, 0, None))
@@ -55,7 +57,18 @@ class Candles:
             edge, bar = open_time, None
         bar = merge(bar, self.tape.bar(edge, whole))
         self._prefix[interval.code] = (open_time, whole, bar)
-        return merge(bar, self.tape.bar(whole, end))
+        return self.opened_idle(open_time, merge(bar, self.tape.bar(whole, end)))
+
+    def opened_idle(self, open_time: int, bar: Bar | None) -> Bar | None:
+        """A bar of more than a minute as its minutes add up: one that begins with idle minutes opens at their price."""
+        if bar is None:
+            return None
+        first = next((span.end for span in self._absent if span.start <= open_time < span.end), open_time)
+        first -= first % MINUTE
+        if self.tape.next_trade(first, first + MINUTE) is not None:
+            return bar
+        price = self.tape.last_price(first)
+        return bar._replace(open=price, high=max(bar.high, price), low=min(bar.low, price))
 
     def row(self, interval: Interval, open_time: int, until: int | None = None) -> Row:
         """A candle's REST row: whole, or as it stood at `until`."""

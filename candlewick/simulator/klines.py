@@ -87,7 +87,7 @@ class KlineStream:
             return self._candles.bar(self._interval, self._open, until)
         self._held = merge(self._held, self._candles.tape.bar(self._held_until, until))
         self._held_until = until
-        return self._held
+        return self._candles.opened_idle(self._open, self._held)
 
     def _message(self, now: int, until: int, *, is_close: bool) -> Message:
         bar = self._bar(until)
