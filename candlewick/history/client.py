@@ -19,7 +19,7 @@ from candlewick.errors import (
 from candlewick.events import Event, RestTrouble
 from candlewick.exchanges.exchange import ExchangeInfo, Request, Venue
 from candlewick.history.budget import HISTORY, REPAIR, URGENT, Budget
-from candlewick.history.gate import Gate, pause_left_s
+from candlewick.history.gate import Gate, Turn, pause_left_s
 from candlewick.history.plan import page_rows
 from candlewick.market import Candle, Interval, Span, Trade
 from candlewick.transport import Answer, Http
@@ -160,9 +160,9 @@ class RestClient:
         patience_s = PATIENCE_S[priority]
         failures = 0
         while True:
-            async with self._gate.passing(request.weight, priority, patience_s):
+            async with self._gate.passing(request.weight, priority, patience_s) as turn:
                 try:
-                    return await self._attempt(request, read)
+                    return await self._attempt(request, read, turn)
                 except ExchangeError as error:
                     failures += 1
                     error.args = (f"{what}: {error}",)
@@ -175,17 +175,13 @@ class RestClient:
             if not pause:  # a pause is kept by the budget
                 await self._clock.sleep(retry_s)
 
-    async def _attempt(self, request: Request, read: Callable[[bytes], T]) -> tuple[T, Answer, float]:
+    async def _attempt(self, request: Request, read: Callable[[bytes], T], turn: Turn) -> tuple[T, Answer, float]:
         """Send it once."""
-        asked_at, began = self._clock.now(), self._clock.monotonic()
-        used_weight = None
         self.weight_used += request.weight
-        try:
-            answer = await self._http.get(self.base_url + request.path, request.params, self._timeout_s)
-            latency_s = self._clock.monotonic() - began
-            used_weight = self.venue.used_weight(answer.headers)
-        finally:
-            self.budget.answered(request.weight, used_weight, asked_at, self._clock.now())
+        began = self._clock.monotonic()
+        answer = await self._http.get(self.base_url + request.path, request.params, self._timeout_s)
+        latency_s = self._clock.monotonic() - began
+        turn.used_weight = self.venue.used_weight(answer.headers)
         self._on_latency(latency_s)
         if answer.status >= 400:
             raise self.venue.error(answer.status, answer.headers, answer.body, self._clock.now())

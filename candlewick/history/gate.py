@@ -10,14 +10,17 @@ from candlewick.errors import Banned, RateLimited
 from candlewick.history.budget import URGENT, Budget
 
 
-class _Waiter:
-    """A request that waits; `patience_s` is the longest pause it stays for."""
+class Turn:
+    """A request that waits or is under way; `patience_s` is the longest pause it stays for."""
 
     def __init__(self, weight: int, priority: int, number: int, patience_s: float) -> None:
         self.weight, self.priority, self.number, self.patience_s = weight, priority, number, patience_s
+        self.used_weight: int | None = None
+        """What the answer says is used in this minute; to be set by whoever got the answer."""
+        self.granted_at = 0
         self.granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def __lt__(self, other: "_Waiter") -> bool:
+    def __lt__(self, other: "Turn") -> bool:
         return (self.priority, self.number) < (other.priority, other.number)
 
 
@@ -28,7 +31,7 @@ class Gate:
         """`in_flight`: how many requests may be under way at once; the last place is kept for urgent ones."""
         self.in_flight = 0
         self._budget, self._clock, self._most = budget, clock, in_flight
-        self._queue: list[_Waiter] = []
+        self._queue: list[Turn] = []
         self._count = 0
         self._timer: Timer | None = None
 
@@ -38,25 +41,26 @@ class Gate:
         return len(self._queue)
 
     @asynccontextmanager
-    async def passing(self, weight: int, priority: int, patience_s: float) -> AsyncIterator[None]:
+    async def passing(self, weight: int, priority: int, patience_s: float) -> AsyncIterator[Turn]:
         """Wait for a turn, and keep the place while the request is under way.
 
         Raises:
             RateLimited, Banned: the exchange has imposed a pause longer than `patience_s`.
         """
         self._count += 1
-        waiter = _Waiter(weight, priority, self._count, patience_s)
-        heapq.heappush(self._queue, waiter)
+        turn = Turn(weight, priority, self._count, patience_s)
+        heapq.heappush(self._queue, turn)
         self._release()
         try:
-            await waiter.granted
-            yield
+            await turn.granted
+            yield turn
         finally:
-            if not waiter.granted.done() or waiter.granted.cancelled():
-                self._queue = [one for one in self._queue if one is not waiter]
+            if not turn.granted.done() or turn.granted.cancelled():
+                self._queue = [one for one in self._queue if one is not turn]
                 heapq.heapify(self._queue)
-            elif waiter.granted.exception() is None:
+            elif turn.granted.exception() is None:
                 self.in_flight -= 1
+                self._budget.answered(turn.weight, turn.used_weight, turn.granted_at, self._clock.now())
             self._release()
 
     def _release(self) -> None:
@@ -76,17 +80,18 @@ class Gate:
                 return
             heapq.heappop(self._queue)
             self.in_flight += 1
+            first.granted_at = now
             first.granted.set_result(None)
 
     def _send_away(self, pause: RateLimited | Banned, now: int) -> None:
         """Those who would wait too long learn it now."""
         left_s = pause_left_s(pause, now)
         staying = []
-        for waiter in self._queue:
-            if left_s <= waiter.patience_s:
-                staying.append(waiter)
-            elif not waiter.granted.done():
-                waiter.granted.set_exception(self._budget.pause(now) or pause)
+        for turn in self._queue:
+            if left_s <= turn.patience_s:
+                staying.append(turn)
+            elif not turn.granted.done():
+                turn.granted.set_exception(self._budget.pause(now) or pause)
         self._queue = staying
         heapq.heapify(self._queue)
 
