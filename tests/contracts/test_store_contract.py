@@ -1,0 +1,368 @@
+"""What every store does, run on each of them: the write rule, reading back, absences, quarantine, state."""
+
+import random
+from collections.abc import Callable, Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from candlewick.errors import StoreError, UsageError
+from candlewick.market import DAY, MINUTE, Candle, Interval, Market, Series, Span
+from candlewick.stores.lmdb import LmdbStore
+from candlewick.stores.memory import MemoryStore
+from candlewick.stores.store import ROW, Absence, Quarantined, Reason, Rows, Source, Store, to_rows
+
+MINUTES = Series(Market.SPOT, "BTCUSDT", Interval("1m"))
+MONTHS = Series(Market.USDM, "ETHUSDT", Interval("1M"))
+START = 1_700_000_040_000_000
+VALUES = [name for name in ROW.names if name not in {"series", "source", "open_time"}]
+
+
+@pytest.fixture(params=["memory", "lmdb"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    opened = MemoryStore() if request.param == "memory" else LmdbStore.open(tmp_path / "store", write=True)
+    yield opened
+    opened.close()
+
+
+def rows_at(number: int, times: list[int], source: Source = Source.LIVE, value: float = 1.5) -> Rows:
+    rows = np.zeros(len(times), ROW)
+    rows["series"], rows["source"], rows["open_time"] = number, source, times
+    rows["close_time"] = rows["open_time"] + MINUTE - 1000
+    for name in VALUES:
+        if name != "close_time":
+            rows[name] = value
+    return rows
+
+
+def minutes(number: int, count: int, source: Source = Source.LIVE, value: float = 1.5, first: int = 0) -> Rows:
+    return rows_at(number, [START + (first + at) * MINUTE for at in range(count)], source, value)
+
+
+def same(left: Rows, right: Rows) -> bool:
+    return left.dtype == right.dtype and left.tobytes() == right.tobytes()
+
+
+def test_store_gives_back_what_was_written(store: Store) -> None:
+    """Rows come back bit for bit, oldest first."""
+    rows = minutes(store.number(MINUTES), 100)
+    rows["close"] = np.random.default_rng(1).random(100)
+    assert store.write(rows[::-1].copy()).inserted == 100
+    assert same(store.read(MINUTES), rows)
+
+
+def test_store_takes_candles_as_rows(store: Store) -> None:
+    """A candle written through `to_rows` has the values of the candle."""
+    candle = Candle(START, 1.1, 1.4, 1.0, 1.2, 10.5, START + MINUTE - 1000, 12.25, 7, 5.5, 6.125)
+    store.write(to_rows(store.number(MINUTES), Source.REST, [candle]))
+    row = store.read(MINUTES)[0]
+    assert [row[name].item() for name in ("open_time", *VALUES)] == [
+        getattr(candle, name) for name in ("open_time", *VALUES)
+    ]
+
+
+def test_store_numbers_series_once(store: Store) -> None:
+    """Numbers count from 0 and stay."""
+    assert [store.number(series) for series in (MINUTES, MONTHS, MINUTES)] == [0, 1, 0]
+    assert [info.series for info in store.series()] == [MINUTES, MONTHS]
+
+
+RULE = {
+    (Source.LIVE, Source.LIVE, True): "unchanged",
+    (Source.LIVE, Source.REST, True): "confirmed",
+    (Source.LIVE, Source.ARCHIVE, True): "confirmed",
+    (Source.LIVE, Source.LIVE, False): "changed",
+    (Source.LIVE, Source.REST, False): "changed",
+    (Source.LIVE, Source.ARCHIVE, False): "changed",
+    (Source.REST, Source.LIVE, False): "refused",
+    (Source.REST, Source.REST, False): "changed",
+    (Source.REST, Source.ARCHIVE, False): "changed",
+    (Source.ARCHIVE, Source.LIVE, False): "refused",
+    (Source.ARCHIVE, Source.REST, False): "changed",
+    (Source.ARCHIVE, Source.ARCHIVE, False): "changed",
+}
+
+
+@pytest.mark.parametrize("count", [1, 700])
+@pytest.mark.parametrize(("held", "new", "equal"), list(product(Source, Source, [True, False])))
+def test_store_follows_the_write_rule(store: Store, held: Source, new: Source, equal: bool, count: int) -> None:
+    """Every pair of sources, with equal and with different values, in small writes and in large ones."""
+    number = store.number(MINUTES)
+    before = minutes(number, count, held)
+    after = minutes(number, count, new, 1.5 if equal else 2.5)
+    assert store.write(before) == (count, 0, 0, (), ())
+    outcome = RULE.get((held, new, equal), "unchanged")
+    result = store.write(after)
+    assert (result.inserted, result.confirmed, result.unchanged) == (
+        0, count * (outcome == "confirmed"), count * (outcome == "unchanged"),
+    )  # fmt: skip
+    for name, pairs in (("changed", result.changed), ("refused", result.refused)):
+        assert len(pairs) == (count if outcome == name else 0)
+        for at, (old, replacement) in enumerate(pairs):
+            assert same(old, before[at : at + 1])
+            assert same(replacement, after[at : at + 1])
+    expected = {"changed": after, "refused": before}.get(outcome, before.copy())
+    if equal:
+        expected["source"] = max(held, new)
+    assert same(store.read(MINUTES), expected)
+
+
+def test_store_compares_bits(store: Store) -> None:
+    """0.0 and -0.0 differ; the same not-a-number is the same."""
+    number = store.number(MINUTES)
+    store.write(minutes(number, 2, value=0.0))
+    changed = minutes(number, 2, value=0.0)
+    changed["close"] = -0.0, np.nan
+    assert len(store.write(changed).changed) == 2
+    assert store.write(changed).unchanged == 2
+    assert same(store.read(MINUTES), changed)
+
+
+def test_store_takes_the_later_of_one_call(store: Store) -> None:
+    """Within one call the later row of a time counts as later, by the same rule."""
+    number = store.number(MINUTES)
+    batch = np.concatenate([
+        rows_at(number, [START], Source.LIVE, 1.0),
+        rows_at(number, [START], Source.REST, 2.0),
+        rows_at(number, [START], Source.LIVE, 3.0),
+        rows_at(number, [START], Source.ARCHIVE, 2.0),
+    ])  # fmt: skip
+    result = store.write(batch)
+    assert (result.inserted, result.unchanged, len(result.changed), len(result.refused)) == (1, 1, 1, 1)
+    assert same(store.read(MINUTES), batch[3:])
+
+
+def test_store_reads_spans_and_newest(store: Store) -> None:
+    """`start`, `end` and `last` cut what is read as they cut a list."""
+    rows = minutes(store.number(MINUTES), 9_000)
+    store.write(rows[:8_000])
+    for at in range(8_000, 9_000, 100):
+        store.write(rows[at : at + 100])
+    times = rows["open_time"]
+    edges = [None, START - DAY, START, START + 1, START + 4_319 * MINUTE, int(times[7_999]), int(times[-1]) + 1]
+    for start, end, last in product(edges, edges, [None, 0, 1, 99, 5_000, 20_000]):
+        inside = (times >= (start or 0)) & (times < (end if end is not None else 1 << 62))
+        expected = rows[inside] if last is None else rows[inside][max(0, int(inside.sum()) - last) :]
+        assert same(store.read(MINUTES, start, end, last=last), expected)
+
+
+def test_store_reads_the_columns_asked_for(store: Store) -> None:
+    """Named columns come in the order named; unknown ones are refused."""
+    rows = minutes(store.number(MINUTES), 10)
+    store.write(rows)
+    read = store.read(MINUTES, columns=["close", "open_time", "series"])
+    assert read.dtype.names == ("close", "open_time", "series")
+    assert all(np.array_equal(read[name], rows[name]) for name in read.dtype.names)
+    with pytest.raises(UsageError, match="no column colse"):
+        store.read(MINUTES, columns=["colse"])
+
+
+def test_store_has_nothing_of_an_unknown_series(store: Store) -> None:
+    """Asking for a series that was never written finds nothing and makes nothing."""
+    assert len(store.read(MINUTES)) == 0
+    assert store.absences(MINUTES) == []
+    assert store.series() == []
+
+
+def test_store_says_what_it_holds(store: Store) -> None:
+    """Rows, first and last open time of every series, however the rows came."""
+    number = store.number(MINUTES)
+    store.number(MONTHS)
+    assert store.series() == [(MINUTES, 0, None, None), (MONTHS, 0, None, None)]
+    store.write(minutes(number, 1_000, first=50))
+    store.write(minutes(number, 20, first=40))
+    store.write(minutes(number, 30, Source.REST, first=1_030))
+    first, last = START + 40 * MINUTE, START + 1_059 * MINUTE
+    assert store.series() == [(MINUTES, 1_020, first, last), (MONTHS, 0, None, None)]
+
+
+@pytest.mark.parametrize("code", ["1s", "1m", "3m", "1h", "1d", "3d", "1w", "1M", "3M"])
+def test_store_keeps_every_interval(store: Store, code: str) -> None:
+    """Rows of any interval, on the grid and off it, come back as they were."""
+    interval = Interval(code)
+    series = Series(Market.SPOT, "BTCUSDT", interval)
+    number = store.number(series)
+    first = interval.ceil(START)
+    times = [first]
+    while len(times) < 600:
+        times.append(interval.next(times[-1]))
+    rows = rows_at(number, times)
+    rows["close_time"] = [interval.close(time) for time in times]
+    shifted = rows[:50].copy()
+    shifted["open_time"] += 1_000
+    store.write(rows)
+    assert store.write(shifted).inserted == 50
+    both = np.sort(np.concatenate((rows, shifted)), order="open_time")
+    assert same(store.read(series), both)
+    assert same(store.read(series, times[10], times[20]), both[20:40])
+
+
+def test_store_refuses_rows_it_cannot_place(store: Store) -> None:
+    """Rows of another layout, an unknown number, source or time are refused and nothing of the call is kept."""
+    number = store.number(MINUTES)
+    wrong: list[tuple[str, Any]] = [("series", number + 1), ("source", 0), ("source", 4), ("open_time", -1)]
+    for name, value in wrong:
+        rows = minutes(number, 3)
+        rows[name][1] = value
+        with pytest.raises(UsageError):
+            store.write(rows)
+    with pytest.raises(UsageError, match="ROW"):
+        store.write(np.zeros(3))
+    assert len(store.read(MINUTES)) == 0
+
+
+def test_store_takes_no_rows(store: Store) -> None:
+    """Writing nothing does nothing."""
+    assert store.write(np.empty(0, ROW)) == (0, 0, 0, (), ())
+
+
+def test_store_replaces_absences(store: Store) -> None:
+    """Reasons come back by time; setting replaces them all; overlapping ones are refused."""
+    early = Absence(Span(START, START + MINUTE), Reason.EXCHANGE_OUTAGE, '{"asked": ["rest"]}')
+    late = Absence(Span(START + MINUTE, START + DAY), Reason.DELISTED, "{}")
+    store.set_absences(MINUTES, [late, early])
+    assert store.absences(MINUTES) == [early, late]
+    with pytest.raises(UsageError, match="overlap"):
+        store.set_absences(MINUTES, [late, Absence(Span(START, START + DAY), Reason.PENDING, "{}")])
+    store.set_absences(MINUTES, [late])
+    assert store.absences(MINUTES) == [late]
+    store.set_absences(MINUTES, [])
+    assert store.absences(MINUTES) == []
+
+
+def test_store_bounds_the_quarantine(store: Store) -> None:
+    """The newest 10,000 entries are kept, newest first."""
+    entries = [Quarantined("spot:BTCUSDT:1m", "rule", "live", at, b"\xff%d" % at) for at in range(10_050)]
+    store.quarantine(entries[:6_000])
+    store.quarantine(entries[6_000:])
+    assert store.quarantined(3) == entries[:-4:-1]
+    assert store.quarantined() == entries[:-101:-1]
+    assert store.quarantined(20_000) == entries[:49:-1]
+    assert store.quarantined(0) == []
+
+
+def test_store_keeps_state(store: Store) -> None:
+    """A value stays until it is replaced or forgotten."""
+    assert store.state("wanted") is None
+    store.set_state("wanted", b"1")
+    store.set_state("wanted", b"2")
+    assert store.state("wanted") == b"2"
+    store.set_state("wanted", None)
+    store.set_state("never", None)
+    assert store.state("wanted") is None
+
+
+def test_store_is_closed_for_good(store: Store) -> None:
+    """Closing twice is fine; using it afterwards is an error that says so."""
+    store.number(MINUTES)
+    store.close()
+    store.close()
+    actions: list[Callable[[], object]] = [
+        lambda: store.read(MINUTES), store.series, lambda: store.write(minutes(0, 1)), lambda: store.number(MONTHS),
+        lambda: store.set_state("a", b"b"),
+    ]  # fmt: skip
+    for action in actions:
+        with pytest.raises(StoreError, match="closed"):
+            action()
+
+
+class Model:
+    """The write rule, one row after the other, in the plainest way."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[int, int], bytes] = {}
+
+    def write(self, rows: Rows) -> dict[str, list[Any]]:
+        found: dict[str, list[Any]] = {
+            "inserted": [], "confirmed": [], "unchanged": [], "changed": [], "refused": [],
+        }  # fmt: skip
+        size, values = ROW.itemsize, ROW.fields["open"][1]
+        data, keys = rows.tobytes(), zip(rows["series"].tolist(), rows["open_time"].tolist(), strict=True)
+        for at, key in enumerate(keys):
+            row = data[at * size : (at + 1) * size]
+            held = self.rows.get(key)
+            if held is None:
+                self.rows[key] = row
+                found["inserted"].append(row)
+            elif held[values:] == row[values:]:
+                rises = row[4] > held[4]
+                found["confirmed" if rises and held[4] == Source.LIVE else "unchanged"].append(row)
+                self.rows[key] = row if rises else held
+            elif row[4] >= Source.REST or held[4] == Source.LIVE:
+                found["changed"].append((held, row))
+                self.rows[key] = row
+            else:
+                found["refused"].append((held, row))
+        return found
+
+    def read(self, number: int) -> Rows:
+        keys = sorted(key for key in self.rows if key[0] == number)
+        return np.frombuffer(b"".join(self.rows[key] for key in keys), ROW)
+
+
+def random_rows(rng: random.Random, numbers: list[Series]) -> Rows:
+    """A batch that often repeats itself, goes back in time, and is now and then long."""
+    parts = []
+    for _ in range(rng.choice([1, 1, 2, 5])):
+        number = rng.randrange(len(numbers))
+        interval = numbers[number].interval
+        count = rng.choice([1, 1, 2, 10, 60, 900])
+        at = interval.ceil(START + rng.randrange(6_000) * interval.nominal)
+        times = []
+        for _ in range(count):
+            times.append(at)
+            at = interval.next(at)
+        part = rows_at(number, times, rng.choice(list(Source)), rng.choice([1.5, 1.5, 2.25, 0.1 + 0.2]))
+        part["volume"] = np.arange(count) % 7
+        parts.append(part)
+    batch = np.concatenate(parts)
+    if rng.random() < 0.3:
+        np.random.default_rng(rng.randrange(1 << 30)).shuffle(batch)
+    return batch
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kind", ["memory", "lmdb"])
+def test_store_agrees_with_a_plain_model(kind: str, seed: int, tmp_path: Path) -> None:
+    """Whatever is written in whatever order, a store does what a dict would; folding and reopening change nothing."""
+    rng = random.Random(seed)
+
+    def reopened() -> Store:
+        return MemoryStore() if kind == "memory" else LmdbStore.open(tmp_path, write=True, map_size=1 << 20)
+
+    store, model = reopened(), Model()
+    numbers = [MINUTES, MONTHS, Series(Market.SPOT, "X", Interval("1w")), Series(Market.SPOT, "X", Interval("1s"))]
+    for series in numbers:
+        store.number(series)
+    for _ in range(60):
+        rows = random_rows(rng, numbers)
+        expected, result = model.write(rows), store.write(rows)
+        assert (result.inserted, result.confirmed, result.unchanged) == tuple(
+            len(expected[name]) for name in ("inserted", "confirmed", "unchanged")
+        )
+        for name, pairs in (("changed", result.changed), ("refused", result.refused)):
+            assert sorted((old.tobytes(), new.tobytes()) for old, new in pairs) == sorted(expected[name])
+        if isinstance(store, LmdbStore):
+            if rng.random() < 0.3:
+                store.fold(rng.choice([1, 100, 100_000]))
+            if rng.random() < 0.1:
+                store.close()
+                store = reopened()
+        number = rng.randrange(len(numbers))
+        held = model.read(number)
+        assert same(store.read(numbers[number]), held)
+        if len(held):
+            low, high = sorted(rng.choice(held["open_time"]) for _ in range(2))
+            inside = held[(held["open_time"] >= low) & (held["open_time"] < high)]
+            last = rng.choice([None, 1, 7, 700])
+            expected_rows = inside if last is None else inside[-last:]
+            assert same(store.read(numbers[number], int(low), int(high), last=last), expected_rows)
+    for number, info in enumerate(store.series()):
+        held = model.read(number)
+        assert info.rows == len(held)
+        if len(held):
+            assert (info.first, info.last) == (held["open_time"][0], held["open_time"][-1])
+    store.close()
