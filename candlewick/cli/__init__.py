@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Protocol
 
@@ -72,6 +72,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except CandlewickError as error:
-        print(f"candlewick: {masked(str(error))}", file=sys.stderr)
-        return USAGE if isinstance(error, ConfigError | UsageError) else FAILED
+        return _complain([error])
+    except BaseExceptionGroup as group:
+        # Tasks that ran together failed together; anything but our own errors is a defect and keeps its traceback.
+        errors, others = group.split(CandlewickError)
+        if errors is None or others is not None:
+            raise
+        return _complain(list(_leaves(errors)))
     return code
+
+
+def _complain(errors: Sequence[BaseException]) -> int:
+    for error in errors:
+        print(f"candlewick: {masked(str(error))}", file=sys.stderr)
+    return USAGE if all(isinstance(error, ConfigError | UsageError) for error in errors) else FAILED
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

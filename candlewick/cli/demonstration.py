@@ -67,7 +67,7 @@ def _settings(args: argparse.Namespace, folder: Path, place: str) -> Settings:
         binance_stream_url=f"ws://{place}",
         binance_api_url=f"http://{place}",
         binance_archive_url=f"http://{place}",
-        log_level=LogLevel.WARN if quiet else loaded.settings.log_level,
+        log_level=LogLevel.ERROR if quiet else loaded.settings.log_level,
     )
 
 

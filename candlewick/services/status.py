@@ -149,6 +149,8 @@ class Status(Struct, frozen=True, kw_only=True):
     latencies: Latencies = field(default_factory=Latencies)
     buffer_size: int = 0
     """Candles that are not on disk yet."""
+    buffer_age_s: float | None = None
+    """How long the oldest of them has waited; None when there is none."""
     pending_backfills: int = 0
     gap_check_last: int | None = None
     """When the store was last scanned for gaps."""

@@ -14,6 +14,8 @@ LATE_S = 60.0
 """How far beyond its interval a candle may be late before a series counts as late."""
 DEAD_S = 120.0
 """How far beyond it the newest candle of all may be late before no data counts as written."""
+STUCK_S = 30.0
+"""How long a candle may wait for the disk, beyond which the store takes none, whatever it says."""
 ERRORS = 10
 """In 24 hours, above which something keeps going wrong."""
 MEMORY_MB = 250.0
@@ -55,6 +57,8 @@ def _fatal(status: Status) -> list[str]:
     reasons = []
     if not status.store.connected:
         reasons.append(f"the store does not take candles: {status.store.error or 'it is not open'}")
+    elif status.buffer_age_s is not None and status.buffer_age_s > STUCK_S:
+        reasons.append(f"{status.buffer_size} candles wait for the store, the oldest for {status.buffer_age_s:.0f} s")
     if not _is_connected(status):
         why = next((one.reason for one in status.connections if one.reason), "")
         reasons.append("no live connection is open" + (f": {why}" if why else ""))

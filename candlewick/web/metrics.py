@@ -82,6 +82,7 @@ LABELLED = (
 GAUGES = (
     Metric("candlewick_uptime_seconds", "Seconds since the run started.", lambda s: (s.now - s.started_at) / SECOND),
     Metric("candlewick_buffered_candles", "Candles that are not on disk yet.", lambda s: s.buffer_size),
+    Metric("candlewick_buffer_age_seconds", "How long the oldest candle that is not on disk has waited.", lambda s: s.buffer_age_s),
     Metric("candlewick_pending_backfills", "Series that wait for a repair or are being repaired.", lambda s: s.pending_backfills),
     Metric("candlewick_errors_24h", "Errors in the last 24 hours.", lambda s: s.errors_24h),
     Metric("candlewick_store_connected", "1 when the store takes candles, else 0.", lambda s: int(s.store.connected)),

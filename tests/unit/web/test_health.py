@@ -99,6 +99,8 @@ def test_health_shows_what_is_wrong_in_detail() -> None:
             State.UNHEALTHY,
             "the store does not take candles: no space left",
         ),
+        (good(buffer_size=9, buffer_age_s=30.0), State.HEALTHY, ""),
+        (good(buffer_size=9, buffer_age_s=31.0), State.UNHEALTHY, "9 candles wait for the store, the oldest for 31 s"),
         (good(connections=(DOWN,)), State.UNHEALTHY, "no live connection is open: refused"),
         (good(connections=()), State.UNHEALTHY, "no live connection is open"),
         (good(series=()), State.UNHEALTHY, "no candle has been seen"),

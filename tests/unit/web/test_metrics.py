@@ -11,6 +11,8 @@ from candlewick.services.status import Counters, Latencies, RestStatus
 from candlewick.web.metrics import NAMES, expose
 from tests.unit.web.statuses import DOWN, good, series
 
+COMPLETE = good(rest=RestStatus(ban_until=1, reachable=True, weight_used=1, weight_limit=1), buffer_age_s=0.5)
+
 
 def samples(text: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     return {
@@ -66,9 +68,7 @@ def test_what_was_not_measured_is_left_out() -> None:
 
 def test_every_metric_has_help_and_is_declared() -> None:
     """The names that documents list are those that are exposed, each with a HELP text."""
-    lines = (
-        expose(good(rest=RestStatus(ban_until=1, reachable=True, weight_used=1, weight_limit=1))).decode().splitlines()
-    )
+    lines = expose(COMPLETE).decode().splitlines()
     declared = {line.split()[2] for line in lines if line.startswith("# HELP") and len(line.split()) > 3}
     assert {name for name in declared if not name.startswith("process_")} == set(NAMES)
 
@@ -94,6 +94,6 @@ def test_promtool_finds_nothing_to_improve() -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed (Debian package prometheus)")
-    text = expose(good(rest=RestStatus(ban_until=1, reachable=True, weight_used=1, weight_limit=1)))
+    text = expose(COMPLETE)
     done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")
