@@ -4,12 +4,10 @@ import argparse
 import sys
 from urllib.parse import urlencode
 
-import msgspec
-
 from candlewick.cli.arguments import Choice, add_series, choice_of, settings_of
 from candlewick.cli.table import print_json, print_table
 from candlewick.config import Settings
-from candlewick.market import Series, format_time
+from candlewick.market import format_time
 from candlewick.services.status import RepairResult
 
 HELP = "find and mend every gap now, by way of the run that writes the store if there is one"
@@ -51,18 +49,7 @@ def _repair(settings: Settings, choice: Choice) -> list[RepairResult]:
         query = urlencode({key: value for key, value in named.items() if value})
         return ask_repair(writer.url or run_url(settings), settings.control_token, query)
     start_logging(settings.log_level)
-    results = [one for wanted in _wanted(settings, choice) for one in asyncio.run(repair_once(settings, wanted))]
-    return msgspec.convert(msgspec.to_builtins(results), list[RepairResult])
-
-
-def _wanted(settings: Settings, choice: Choice) -> list[Series] | list[None]:
-    """The series of the store that are meant; None stands for every one."""
-    from candlewick.cli.stored import chosen, reading
-
-    if choice == Choice(None, None, None):
-        return [None]
-    with reading(settings) as store:
-        return [info.series for info in chosen(store, choice)]
+    return asyncio.run(repair_once(settings, choice.fits))
 
 
 def _row(one: RepairResult) -> tuple[str, ...]:
