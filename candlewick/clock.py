@@ -44,7 +44,9 @@ def _seconds_since_boot() -> float:
 class SystemClock:
     """This machine's clock, corrected by the exchange's when it is known."""
 
-    def __init__(self, *, start: int | None = None, speed: float = 1.0, monotonic: Callable[[], float] | None = None):
+    def __init__(
+        self, *, start: int | None = None, speed: float = 1.0, monotonic: Callable[[], float] | None = None
+    ) -> None:
         """`start`: market time now, in microseconds (this machine's time when None)."""
         self._monotonic = monotonic or _seconds_since_boot
         self.speed = speed
@@ -61,7 +63,7 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         """Wait `seconds` of market time."""
-        await asyncio.sleep(seconds / self.speed)
+        await asyncio.sleep(seconds / self.speed)  # noqa: TID251 - here is the Clock
 
     def call_later(self, seconds: float, call: Callable[[], object]) -> Timer:
         """Call `call` after `seconds` of market time."""
@@ -95,7 +97,7 @@ class ManualClock:
     async def sleep(self, seconds: float) -> None:
         """Wait until somebody moves the clock far enough."""
         done = asyncio.get_running_loop().create_future()
-        self.call_later(seconds, lambda: done.done() or done.set_result(None))
+        self.call_later(seconds, lambda: None if done.done() else done.set_result(None))
         await done
 
     def call_later(self, seconds: float, call: Callable[[], object]) -> Timer:
@@ -118,7 +120,7 @@ class ManualClock:
 class _Entry:
     def __init__(
         self, waiting: list[tuple[int, int, Callable[[], object]]], entry: tuple[int, int, Callable[[], object]]
-    ):
+    ) -> None:
         self._waiting, self._entry = waiting, entry
 
     def cancel(self) -> None:
@@ -128,4 +130,4 @@ class _Entry:
 
 def system_now() -> int:
     """This machine's own time in microseconds UTC, right or wrong."""
-    return time.time_ns() // 1000
+    return time.time_ns() // 1000  # noqa: TID251 - here is the Clock

@@ -6,7 +6,7 @@ Time is int64 microseconds UTC everywhere. Nothing here does I/O, reads the time
 import re
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 from msgspec import Struct
 
@@ -37,14 +37,20 @@ class Interval:
     """
 
     __slots__ = ("_origin", "code", "months", "nominal")
-    _known: dict[str, "Interval"] = {}
+    _known: ClassVar[dict[str, "Interval"]] = {}
 
+    _origin: int
     code: str
     nominal: int
     """Length in microseconds; of a month, 31 days: its upper bound."""
     months: int
 
-    def __new__(cls, code: str) -> "Interval":
+    def __new__(cls, code: str) -> "Interval":  # noqa: PYI034 - it is final in all but name
+        """The interval of a code such as `1m`.
+
+        Raises:
+            UsageError: it is no interval.
+        """
         known = cls._known.get(code)
         if known is not None:
             return known

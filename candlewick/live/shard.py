@@ -91,11 +91,13 @@ class Shard:
             if current.ended.done():
                 self._ended(current, current.ended.result())
             elif not await self._replace(current, current.renewal.result()):
-                pause: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-                wait_s = self._backoff.next(self._clock.monotonic())
-                timer = self._clock.call_later(wait_s, lambda: pause.done() or pause.set_result(""))
-                await asyncio.wait({current.ended, pause}, return_when=asyncio.FIRST_COMPLETED)
-                timer.cancel()
+                await self._pause(current.ended)
+
+    async def _pause(self, ended: "asyncio.Future[str]") -> None:
+        """Wait before the next attempt, or until there is nothing left to replace."""
+        wait = asyncio.get_running_loop().create_task(self._clock.sleep(self._backoff.next(self._clock.monotonic())))
+        ended.add_done_callback(lambda _: wait.cancel())
+        await asyncio.wait({wait})
 
     def _adopt(self, fresh: Connection) -> None:
         if self.current is None:

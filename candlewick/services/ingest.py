@@ -133,7 +133,10 @@ class Ingest:
             self.klines.append(kline)
             return kline.receive
         if kind in {StreamKind.TRADE, StreamKind.AGG_TRADE}:
-            trade = TradeReceiver(watch.name, kind, symbol, decode, watch, self._on_trade, self._hole)
+            # Where single trades cannot be asked for, their ids skip by nature (see the exchange's README): no holes.
+            askable = kind is StreamKind.AGG_TRADE or self.venue.trades(symbol, 0, 1) is not None
+            mend = self.trades.mend if askable else _ignore
+            trade = TradeReceiver(watch.name, kind, symbol, decode, watch, self._on_trade, mend, self.trades.doubt)
             self.trade_streams.append(trade)
             return trade.receive
         if kind is StreamKind.BOOK_TICKER:
@@ -205,9 +208,6 @@ class Ingest:
         if (one := self.ledger.series.get(mended.series)) is not None:
             one.mended(mended.span.start, mended.until, whole=mended.whole)
 
-    def _hole(self, receiver: TradeReceiver, hole: Hole) -> None:
-        self.trades.mend(receiver, hole)
-
     def _frame_rejected(self, connection: str, payload: bytes, error: DecodeError) -> None:
         self.frames_rejected += 1
         self._tell(FrameRejected(connection, str(error)))
@@ -231,3 +231,7 @@ class Ingest:
         except ExchangeError:
             return None  # the client has told why
         return Activity(candles[-1].open_time, candles[-1].trades) if candles else Activity(0, 0)
+
+
+def _ignore(receiver: TradeReceiver, hole: Hole) -> None:
+    """A hole in ids that skip by nature."""

@@ -16,7 +16,7 @@ from candlewick.events import Event, GapClosed, GapFound, RestTrouble
 from candlewick.history.budget import REPAIR
 from candlewick.history.client import RestClient
 from candlewick.integrity.gaps import missing_spans
-from candlewick.market import Interval, Series, Span, format_time
+from candlewick.market import HOUR, Interval, Series, Span, format_time
 from candlewick.services.recorder import Recorder
 from candlewick.services.status import RepairResult
 from candlewick.stores.store import Absence, Reason, Source, to_rows
@@ -24,7 +24,10 @@ from candlewick.stores.store import Absence, Reason, Source, to_rows
 SETTLE_S = 10.0
 """REST rows of a candle that closed less than this ago may still be those of a moment before its end."""
 ASK_AGAIN_S = 60.0
-"""Least time between the two askings that prove an absence."""
+"""Least time between the two askings that prove an absence,"""
+ASK_AGAIN_OLD_S = 5.0
+"""and where the hole is older than OLD: what the exchange lacks then does not come by waiting."""
+OLD = HOUR
 RETRY_S = (2.0, 5.0, 10.0, 20.0, 60.0)
 CHUNK = 10_000
 """Candles asked for in one go: a long history is cut, so that what is urgent in its series need not wait for it."""
@@ -44,17 +47,26 @@ class Job(NamedTuple):
 
 
 class Mended(NamedTuple):
-    """What one repair of a span came to. `missing` are grid times still without a candle and without a reason."""
+    """What one repair of a span came to."""
 
     series: Series
     span: Span
     until: int
     """The end of the span, or where its candles end when REST had none after that."""
     whole: bool
+    counts: "_Counts"
+
+
+class _Counts(NamedTuple):
+    """What became of grid times. `missing` have neither a candle nor a reason yet."""
+
     expected: int
     recovered: int
     absent: int
     missing: int
+
+
+_NONE = _Counts(0, 0, 0, 0)
 
 
 class Repairer:
@@ -163,24 +175,33 @@ class Repairer:
         return (holes[0].start if holes else None), end
 
     async def repair(self, series: Series) -> RepairResult:
-        """Mend every hole of a series now."""
+        """Mend every hole of a series now; what stays empty is asked for twice."""
         hole, end = await self._recorder.on_store(self.extent, series, None)
-        start = end if hole is None else hole
-        totals = [0, 0, 0, 0]
-        error = None
-        rest: Job | None = Job(series, Span(start, end), REPAIR, "asked for")
+        span = Span(end if hole is None else hole, end)
+        counts, error = _NONE, None
         try:
-            while rest is not None and hole is not None:
-                head, rest = _cut(rest)
-                mended = await self.mend(head)
-                for index, count in enumerate(mended[4:]):
-                    totals[index] += count
+            if hole is not None:
+                counts = await self._mend_all(series, span)
+            if counts.missing:
+                await self._clock.sleep(ASK_AGAIN_OLD_S + 1)
+                again = await self._mend_all(series, span)
+                counts = again._replace(expected=counts.expected, recovered=counts.recovered + again.recovered)
         except CandlewickError as failure:
             error = str(failure)
         return RepairResult(
-            market=series.market.value, symbol=series.symbol, interval=series.interval.code, start=start // 1000,
-            end=end // 1000, expected=totals[0], recovered=totals[1], absent=totals[2], missing=totals[3], error=error,
+            market=series.market.value, symbol=series.symbol, interval=series.interval.code, start=span.start // 1000,
+            end=span.end // 1000, **counts._asdict(), error=error,
         )  # fmt: skip
+
+    async def _mend_all(self, series: Series, span: Span) -> "_Counts":
+        """Mend a span however long it is."""
+        counts = _NONE
+        rest: Job | None = Job(series, span, REPAIR, "asked for")
+        while rest is not None:
+            head, rest = _cut(rest)
+            mended = await self.mend(head)
+            counts = _Counts(*(sum(pair) for pair in zip(counts, mended.counts, strict=True)))
+        return counts
 
     async def mend(self, job: Job) -> Mended:
         """Ask for what a span lacks (all of it where it is to be confirmed) and account for every grid time in it.
@@ -246,10 +267,10 @@ class Repairer:
                 self._ask_again / SECOND, lambda: self.request(Job(series, again, REPAIR, job.cause))
             )
         trailing = still and still[-1].end == span.end and still[-1] not in shown
-        mended = Mended(
-            series, span, still[-1].start if trailing else span.end, job.whole, interval.count(span), recovered,
-            sum(map(interval.count, absent)), sum(map(interval.count, still)),
-        )  # fmt: skip
+        counts = _Counts(
+            interval.count(span), recovered, sum(map(interval.count, absent)), sum(map(interval.count, still))
+        )
+        mended = Mended(series, span, still[-1].start if trailing else span.end, job.whole, counts)
         self._on_mended(mended)
         return mended
 
@@ -270,7 +291,8 @@ class Repairer:
         now = self._clock.now()
         proved: list[Span] = []
         for hole in holes:
-            if now - self._asked.setdefault((series, hole), now) >= self._ask_again:
+            apart = min(self._ask_again, int(ASK_AGAIN_OLD_S * SECOND)) if hole.end < now - OLD else self._ask_again
+            if now - self._asked.setdefault((series, hole), now) >= apart:
                 proved.append(hole)
                 del self._asked[series, hole]
         return proved
@@ -282,8 +304,7 @@ class Repairer:
         evidence = json.dumps(
             {
                 "asked": ["REST klines", "REST klines"],
-                "apart_s": self._ask_again // SECOND,
-                "until": format_time(self._clock.now()),
+                "last_asked": format_time(self._clock.now()),
                 "answer": "later candles, none of these",
             }
         )

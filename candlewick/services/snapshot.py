@@ -46,7 +46,7 @@ def counters(ingest: Ingest, observer: Observer, client: RestClient) -> Counters
         collapsed_updates=sum(one.latest.collapsed for one in ingest.klines)
         + sum(one.latest.collapsed for one in ingest.quotes.values())
         + sum(one.latest.collapsed for one in ingest.tickers.values()),
-        repeated_trades=sum(one.continuity.duplicates for one in ingest.trade_streams),
+        repeated_trades=sum(one.believed.continuity.duplicates for one in ingest.trade_streams),
         trade_holes=ingest.trades.skipped,
         recovered_trades=ingest.trades.recovered,
         differences=recorder.revised,

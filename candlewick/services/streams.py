@@ -10,7 +10,8 @@ from typing import Generic, TypeVar
 from candlewick.clock import Clock
 from candlewick.errors import DecodeError
 from candlewick.exchanges.exchange import CandleUpdate, StreamKind, TradeUpdate
-from candlewick.integrity.continuity import Continuity, Hole
+from candlewick.integrity.continuity import Hole
+from candlewick.integrity.doubt import Believed
 from candlewick.live.liveness import Watch
 from candlewick.market import Candle, Series, Trade
 from candlewick.services.recorder import Recorder
@@ -87,18 +88,32 @@ class KlineReceiver:
 class TradeReceiver:
     """Frames of one trade or aggTrade stream: every id once, holes named."""
 
-    __slots__ = ("_consume", "_decode", "_on_hole", "continuity", "kind", "name", "symbol", "watch")
+    __slots__ = (
+        "_consume",
+        "_continuity",
+        "_decode",
+        "_on_doubt",
+        "_on_hole",
+        "believed",
+        "kind",
+        "name",
+        "symbol",
+        "watch",
+    )
 
     def __init__(
-        self, name: str, kind: StreamKind, symbol: str, decode: Callable[[bytes], TradeUpdate], watch: Watch, consume: TradeConsumer,
-        on_hole: Callable[["TradeReceiver", Hole], None],
+        self, name: str, kind: StreamKind, symbol: str, decode: Callable[[bytes], TradeUpdate], watch: Watch,
+        consume: TradeConsumer, on_hole: Callable[["TradeReceiver", Hole], None],
+        on_doubt: Callable[["TradeReceiver", Trade], None],
     ) -> None:  # fmt: skip
+        """`on_hole` hears of skipped ids; `on_doubt` of a trade that waits for another to confirm its id."""
         self.name = name
         self.kind = kind
         self.symbol = symbol
         self.watch = watch
-        self.continuity = Continuity()
-        self._decode, self._consume, self._on_hole = decode, consume, on_hole
+        self.believed = Believed()
+        self._continuity = self.believed.continuity
+        self._decode, self._consume, self._on_hole, self._on_doubt = decode, consume, on_hole, on_doubt
 
     def receive(self, payload: bytes) -> None:
         """One frame."""
@@ -107,16 +122,36 @@ class TradeReceiver:
             raise DecodeError(f"stream {self.name} carried {update.symbol}")
         self.watch.frames += 1
         trade = update.trade
-        taken = self.continuity.take(trade.trade_id)
-        if taken is True:
+        continuity = self._continuity
+        if trade.trade_id == continuity.next_id and self.believed.held is None:
+            continuity.next_id = trade.trade_id + 1
             self._consume(self.symbol, trade)
-        elif taken is not False:
+        else:
+            self._unexpected(trade)
+
+    def _unexpected(self, trade: Trade) -> None:
+        self._tell(self.believed.take(trade))
+        if self.believed.held is trade:
+            self._on_doubt(self, trade)
+
+    def _tell(self, trades: list[tuple[Trade, Hole | None]]) -> None:
+        for trade, hole in trades:
             self._consume(self.symbol, trade)
-            self._on_hole(self, taken)
+            if hole is not None:
+                self._on_hole(self, hole)
+
+    def settle(self, trade: Trade, *, real: bool) -> None:
+        """REST was asked about a trade in doubt."""
+        if self.believed.held is not trade:
+            return
+        if real:
+            self._tell(self.believed.believe())
+        else:
+            self.believed.discard()
 
     def recovered(self, trade: Trade) -> bool:
         """A trade got from REST; whether it was still missing."""
-        if self.continuity.take(trade.trade_id) is not True:
+        if self._continuity.take(trade.trade_id) is not True:
             return False
         self._consume(self.symbol, trade)
         return True

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from random import Random
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -24,6 +25,8 @@ from candlewick.services import snapshot
 from candlewick.services.histogram import Histogram
 from candlewick.services.ingest import Ingest, Wants
 from candlewick.services.observer import Observer
+from candlewick.services.recorder import Recorder
+from candlewick.services.repair import Repairer
 from candlewick.services.status import Operator, RepairResult, Status, StoreStatus
 from candlewick.services.symbols import resolve
 from candlewick.stores import open_store
@@ -60,6 +63,7 @@ class Run:
             requests_per_s=settings.rate_limit_requests_per_sec, burst=settings.burst_size,
             weight_per_minute=settings.rate_limit_weight_per_minute,
         )  # fmt: skip
+        self._keep_pauses()
         self.rest_latency = Histogram()
         self.client = RestClient(
             self.venue, settings.api_url, http, self.budget, clock, self.observer.tell, random=random,
@@ -70,6 +74,13 @@ class Run:
         self.waiting_for = "the exchange's first answer"
         self._dialer, self._random = dialer, random
         self._started_at = clock.now()
+
+    def _keep_pauses(self) -> None:
+        """A ban does not end with the process."""
+        key = f"rest_pause:{urlsplit(self.settings.api_url).netloc}"
+        if (kept := self.store.state(key)) is not None:
+            self.budget.load(kept, self.clock.now())
+        self.budget.on_change = lambda: self.store.set_state(key, self.budget.dump())
 
     async def run(self) -> None:
         """Run until cancelled.
@@ -176,6 +187,20 @@ class Run:
             gap_check_last=self.ingest.scanned_at,
         )
 
+    async def repair_store(self, fits: Callable[[Series], bool]) -> list[RepairResult]:
+        """Mend what the store holds of this market, without streams."""
+        time = await self.client.server_time()
+        self.clock.set_now(time.time, time.speed)
+        held = [one.series for one in self.store.series() if one.series.market == self.venue.market]
+        recorder = Recorder(self.store, held, clock=self.clock, tell=self.observer.tell, on_rejected=lambda _: None)
+        repairer = Repairer(self.client, recorder, clock=self.clock, tell=self.observer.tell)
+        recording = asyncio.get_running_loop().create_task(recorder.run())
+        try:
+            return [await repairer.repair(one) for one in held if fits(one)]
+        finally:
+            recorder.close()
+            await recording
+
     async def repair(self, series: Series | None) -> list[RepairResult]:
         """See `Operator.repair`."""
         if self.ingest is None:
@@ -225,3 +250,19 @@ async def _until_told(one: Run) -> None:
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
+
+
+async def repair_once(settings: Settings, fits: Callable[[Series], bool]) -> list[RepairResult]:
+    """`candlewick repair` where nothing runs: mend every series of the store that `fits`.
+
+    Raises:
+        CandlewickError: the store cannot be written, or the exchange does not answer.
+    """
+    store = open_store(settings.store, write=True)
+    http, clock = AiohttpHttp(), SystemClock()
+    try:
+        run = Run(settings, store, http, PicowsDialer(clock), clock=clock, random=Random())  # noqa: S311 - jitter
+        return await run.repair_store(fits)
+    finally:
+        await http.close()
+        store.close()
