@@ -197,7 +197,7 @@ class Recorder:
         self.refused += len(result.refused)
         for held, kept in result.changed:
             self.revised += 1
-            self._tell(revision(self._series[int(kept["series"])], held, kept))
+            self._tell(revision(self._series[int(kept[0]["series"])], held[0], kept[0]))
         rejected = [self._reject(rows[one.index], one.rule) for one in broken]
         for page in pages:
             mine = {int(row["series"]) for row in page.rows}

@@ -27,6 +27,9 @@ class MemoryStore:
         self._state: dict[str, bytes] = {}
         self._closed = False
 
+    def announce(self, url: str) -> None:
+        """Nobody else can write it: there is nothing to tell."""
+
     def number(self, series: Series) -> int:
         """The store's number of a series."""
         with self._opened():

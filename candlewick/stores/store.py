@@ -132,6 +132,9 @@ class StoreReader(Protocol):
 class Store(StoreReader, Protocol):
     """What the one writer may do besides. Every change is on disk, synced, when the call returns."""
 
+    def announce(self, url: str) -> None:
+        """Where the writing process can be asked over HTTP, for others who want to write."""
+
     def number(self, series: Series) -> int:
         """The store's number of a series, given when it is first asked for."""
 
