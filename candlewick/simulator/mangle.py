@@ -16,7 +16,7 @@ def mangle(text: bytes, form: str, random: Random) -> bytes:
     if form == "any":
         form = random.choice(FORMS)
     if form == "garbage":
-        return bytes(random.randrange(32, 127) for _ in range(random.randrange(1, 200)))
+        return b"#" + bytes(random.randrange(32, 127) for _ in range(random.randrange(200)))
     place = random.randrange(1, len(text))
     if form == "cut":
         return text[:place]
@@ -34,7 +34,11 @@ def _spoil_value(text: bytes, form: str, random: Random) -> bytes:
     if form == "type":
         return text[: match.start(2)] + random.choice(_JUNK) + text[match.end(2) :]
     if form == "impossible":
-        return text[: match.start(1)] + random.choice(_IMPOSSIBLE) + text[match.end(1) :]
+        return (
+            text[: match.start(1)]
+            + random.choice([value for value in _IMPOSSIBLE if value != match[1]])
+            + text[match.end(1) :]
+        )
     digits = [place for place in range(match.start(1), match.end(1)) if text[place : place + 1] != b"."]
     place = random.choice(digits)
     changed = (text[place] - 48 + random.randrange(1, 10)) % 10 + 48

@@ -255,7 +255,7 @@ class Rest:
                 value is not None and value < _EARLIEST and self._exchange.market is Market.SPOT
             ):
                 raise BadRequest(-1130, f"Data sent for parameter '{name}' is not valid.")
-        if start is not None and end is not None and start > end:
+        if start is not None and end is not None and start > end and self._exchange.market is Market.USDM:
             raise BadRequest(-1023, "Start time is greater than end time.")
         return start, end
 

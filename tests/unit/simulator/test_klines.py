@@ -1,12 +1,12 @@
 """Kline streams: what is pushed, when, and in which order."""
 
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from candlewick.market import HOUR, MINUTE, SECOND, Interval, Market
+from tests.unit.simulator.world import World, simulate
 
 
 def as_row(kline: dict[str, Any]) -> list[Any]:
@@ -16,12 +16,10 @@ def as_row(kline: dict[str, Any]) -> list[Any]:
 @pytest.mark.parametrize(
     ("market", "codes", "hours"), [("spot", ("1m", "5m", "1h"), 3), ("usdm", ("1m", "1h"), 2), ("spot", ("1s",), 0.1)]
 )
-def test_kline_closes_equal_the_truth(
-    simulate: Callable[..., Any], market: str, codes: tuple[str, ...], hours: float
-) -> None:
+def test_kline_closes_equal_the_truth(market: str, codes: tuple[str, ...], hours: float) -> None:
     """Without faults every closed frame says what the truth says, and on spot no candle is left out."""
 
-    async def story(world: Any) -> Any:  # noqa: ANN401 - a fixture of this folder
+    async def story(world: World) -> object:
         names = [f"{symbol}@kline_{code}" for symbol in ("btcusdt", "wanusdt") for code in codes]
         _, ear = await world.listen(*names)
         await world.clock.sleep(hours * 3600 + 5)
@@ -39,10 +37,10 @@ def test_kline_closes_equal_the_truth(
 
 
 @pytest.mark.parametrize("market", list(Market))
-def test_kline_close_comes_once_and_before_the_next_candle(simulate: Callable[..., Any], market: Market) -> None:
+def test_kline_close_comes_once_and_before_the_next_candle(market: Market) -> None:
     """In the order of arrival open times never go back, a close ends its candle, and nothing of it follows."""
 
-    async def story(world: Any) -> Any:  # noqa: ANN401 - a fixture of this folder
+    async def story(world: World) -> object:
         _, ear = await world.listen("btcusdt@kline_1m")
         await world.clock.sleep(3600)
         return ear.klines
@@ -53,12 +51,10 @@ def test_kline_close_comes_once_and_before_the_next_candle(simulate: Callable[..
 
 
 @pytest.mark.parametrize(("market", "code", "spacing_ms"), [("spot", "1m", 2000), ("usdm", "1m", 250)])
-def test_kline_updates_keep_their_distance(
-    simulate: Callable[..., Any], market: str, code: str, spacing_ms: int
-) -> None:
+def test_kline_updates_keep_their_distance(market: str, code: str, spacing_ms: int) -> None:
     """Updates of one stream come no faster than documented, and only after a trade."""
 
-    async def story(world: Any) -> Any:  # noqa: ANN401 - a fixture of this folder
+    async def story(world: World) -> object:
         _, ear = await world.listen(f"btcusdt@kline_{code}")
         await world.clock.sleep(900)
         return ear.klines
@@ -71,10 +67,10 @@ def test_kline_updates_keep_their_distance(
         assert two["t"] != one["t"] or two["L"] > one["L"]
 
 
-def test_kline_of_idle_spot_minutes_closes_without_trades(simulate: Callable[..., Any]) -> None:
+def test_kline_of_idle_spot_minutes_closes_without_trades() -> None:
     """An idle minute on spot closes within milliseconds, with f=L=-1, n=0 and no update before it."""
 
-    async def story(world: Any) -> Any:  # noqa: ANN401 - a fixture of this folder
+    async def story(world: World) -> object:
         _, ear = await world.listen("wanusdt@kline_1m")
         await world.clock.sleep(3 * 3600)
         return ear
@@ -88,10 +84,10 @@ def test_kline_of_idle_spot_minutes_closes_without_trades(simulate: Callable[...
         assert [other["x"] for other in ear.klines if other["t"] == kline["t"]] == [True]
 
 
-def test_kline_on_usdm_closes_with_the_next_trade_or_after_two_seconds(simulate: Callable[..., Any]) -> None:
+def test_kline_on_usdm_closes_with_the_next_trade_or_after_two_seconds() -> None:
     """A USD-M close comes with the first trade of the next minute, or on a timer of two seconds; idle minutes have none."""
 
-    async def story(world: Any) -> Any:  # noqa: ANN401 - a fixture of this folder
+    async def story(world: World) -> object:
         _, ear = await world.listen("solusdt@kline_1m", "wanusdt@kline_1m")
         await world.clock.sleep(3 * 3600)
         return ear.closes
@@ -104,10 +100,10 @@ def test_kline_on_usdm_closes_with_the_next_trade_or_after_two_seconds(simulate:
     assert all(kline["n"] for kline in closes)
 
 
-def test_kline_of_idle_usdm_minutes_closes_where_asked_for(simulate: Callable[..., Any]) -> None:
+def test_kline_of_idle_usdm_minutes_closes_where_asked_for() -> None:
     """With the knob on, a minute without trades gets its close on USD-M too."""
 
-    async def story(world: Any) -> Any:  # noqa: ANN401 - a fixture of this folder
+    async def story(world: World) -> object:
         _, ear = await world.listen("wanusdt@kline_1m")
         await world.clock.sleep(3605)
         return ear.closes
@@ -116,10 +112,10 @@ def test_kline_of_idle_usdm_minutes_closes_where_asked_for(simulate: Callable[..
     assert len(simulate(story, market=Market.USDM)) < 40
 
 
-def test_kline_shows_a_candle_that_began_before_the_subscription(simulate: Callable[..., Any]) -> None:
+def test_kline_shows_a_candle_that_began_before_the_subscription() -> None:
     """Who subscribes in the middle of an hour gets the hour from its beginning."""
 
-    async def story(world: Any) -> Any:  # noqa: ANN401 - a fixture of this folder
+    async def story(world: World) -> object:
         await world.clock.sleep(1800.5)
         _, ear = await world.listen("btcusdt@kline_1h")
         await world.clock.sleep(1805)
@@ -134,10 +130,10 @@ def test_kline_shows_a_candle_that_began_before_the_subscription(simulate: Calla
     simulate(story)
 
 
-def test_kline_has_microseconds_where_the_url_asks_for_them(simulate: Callable[..., Any]) -> None:
+def test_kline_has_microseconds_where_the_url_asks_for_them() -> None:
     """With timeUnit=MICROSECOND every time of the frame is in microseconds."""
 
-    async def story(world: Any) -> Any:  # noqa: ANN401 - a fixture of this folder
+    async def story(world: World) -> object:
         _, ear = await world.listen("btcusdt@kline_1m&timeUnit=MICROSECOND")
         await world.clock.sleep(61)
         return world.exchange.start, ear.closes[0]

@@ -1,7 +1,6 @@
 """Streams that follow trades, and the ticker."""
 
 from collections import defaultdict
-from collections.abc import Callable
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
@@ -10,12 +9,13 @@ import pytest
 
 from candlewick.market import MINUTE, Market
 from candlewick.simulator.exchange import Exchange
+from tests.unit.simulator.world import World, simulate
 
 
 def heard(
-    simulate: Callable[..., Any], *names: str, seconds: float = 605.0, route: str | None = None, **settings: object
+    *names: str, seconds: float = 605.0, route: str | None = None, **settings: object
 ) -> tuple[list[dict[str, Any]], Exchange]:
-    async def story(world: Any) -> Any:  # noqa: ANN401 - a fixture of this folder
+    async def story(world: World) -> object:
         _, ear = await world.listen(*names, route=route)
         await world.clock.sleep(seconds)
         return ear.events, world.exchange
@@ -23,9 +23,9 @@ def heard(
     return simulate(story, **settings)
 
 
-def test_trades_bucketed_by_time_make_the_klines(simulate: Callable[..., Any]) -> None:
+def test_trades_bucketed_by_time_make_the_klines() -> None:
     """Raw trades put into minutes by their own time have the volume, amounts, counts and prices of the truth."""
-    events, exchange = heard(simulate, "solusdt@trade")
+    events, exchange = heard("solusdt@trade")
     minutes = defaultdict(list)
     for event in events:
         minutes[event["T"] // 60_000 * 60_000].append(event)
@@ -41,9 +41,9 @@ def test_trades_bucketed_by_time_make_the_klines(simulate: Callable[..., Any]) -
 
 
 @pytest.mark.parametrize("market", list(Market))
-def test_aggregates_have_consecutive_numbers_and_cover_raw_trades(simulate: Callable[..., Any], market: Market) -> None:
+def test_aggregates_have_consecutive_numbers_and_cover_raw_trades(market: Market) -> None:
     """No aggregate is left out, and the raw ids of one follow those of the one before."""
-    events, _ = heard(simulate, "btcusdt@aggTrade", market=market)
+    events, _ = heard("btcusdt@aggTrade", market=market)
     assert [event["a"] for event in events] == list(range(events[0]["a"], events[0]["a"] + len(events)))
     assert all(two["f"] == one["l"] + 1 for one, two in pairwise(events))
     assert all(event["E"] >= event["T"] for event in events)
@@ -52,16 +52,16 @@ def test_aggregates_have_consecutive_numbers_and_cover_raw_trades(simulate: Call
     )
 
 
-def test_raw_trades_have_consecutive_ids(simulate: Callable[..., Any]) -> None:
+def test_raw_trades_have_consecutive_ids() -> None:
     """Raw trades of spot are numbered without holes."""
-    events, _ = heard(simulate, "btcusdt@trade")
+    events, _ = heard("btcusdt@trade")
     assert [event["t"] for event in events] == list(range(events[0]["t"], events[0]["t"] + len(events)))
 
 
 @pytest.mark.parametrize("market", list(Market))
-def test_quotes_never_cross_and_count_up(simulate: Callable[..., Any], market: Market) -> None:
+def test_quotes_never_cross_and_count_up(market: Market) -> None:
     """The bid stays below the ask and update ids rise; spot sends neither event type nor time, USD-M both."""
-    events, _ = heard(simulate, "btcusdt@bookTicker", market=market, route="" if market is Market.SPOT else "/public")
+    events, _ = heard("btcusdt@bookTicker", market=market, route="" if market is Market.SPOT else "/public")
     assert len(events) > 300
     assert all(Decimal(event["b"]) < Decimal(event["a"]) for event in events)
     assert all(two["u"] > one["u"] for one, two in pairwise(events))
@@ -69,9 +69,9 @@ def test_quotes_never_cross_and_count_up(simulate: Callable[..., Any], market: M
 
 
 @pytest.mark.parametrize(("market", "step_ms"), [(Market.SPOT, 1000), (Market.USDM, 2000)])
-def test_ticker_tells_of_a_day(simulate: Callable[..., Any], market: Market, step_ms: int) -> None:
+def test_ticker_tells_of_a_day(market: Market, step_ms: int) -> None:
     """The ticker keeps its pace and sums up the trades of a day."""
-    events, exchange = heard(simulate, "solusdt@ticker", market=market, seconds=100)
+    events, exchange = heard("solusdt@ticker", market=market, seconds=100)
     assert all(two["E"] - one["E"] >= step_ms for one, two in pairwise(events))
     last = events[-1]
     bar = exchange.candles["SOLUSDT"].tape.bar(last["O"] * 1000, last["E"] * 1000)

@@ -5,8 +5,6 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import pytest
-
 from candlewick.clock import ManualClock, SystemClock
 from candlewick.market import Market, parse_time
 from candlewick.simulator.exchange import Exchange
@@ -80,23 +78,19 @@ class World:
 Story = Callable[[World], Awaitable[object]]
 
 
-@pytest.fixture
-def simulate() -> Callable[..., Any]:
-    """Run a story in a fresh world: `simulate(story, market=..., faults=...)` returns what the story returns."""
+def simulate(story: Story, **settings: object) -> Any:  # noqa: ANN401 - whatever the story comes to
+    """Run a story in a fresh world with these settings; returns what the story returns."""
 
-    def run(story: Story, **settings: object) -> object:
-        async def main() -> object:
-            clock = SystemClock(start=START, monotonic=asyncio.get_running_loop().time)
-            quiet = {"start": START, "surprises": False, "symbols": ("BTCUSDT", "SOLUSDT", "WANUSDT")}
-            exchange = Exchange(SimulatorSettings(**(quiet | settings)), clock)
-            try:
-                return await story(World(exchange, clock))
-            finally:
-                exchange.stop()
+    async def main() -> object:
+        clock = SystemClock(start=START, monotonic=asyncio.get_running_loop().time)
+        quiet = {"start": START, "surprises": False, "symbols": ("BTCUSDT", "SOLUSDT", "WANUSDT")}
+        exchange = Exchange(SimulatorSettings(**(quiet | settings)), clock)
+        try:
+            return await story(World(exchange, clock))
+        finally:
+            exchange.stop()
 
-        return run_virtual(main())
-
-    return run
+    return run_virtual(main())
 
 
 class Tongue:
@@ -135,9 +129,3 @@ class Counter:
         session = self.exchange.connect(path, query, tongue)
         assert isinstance(session, Session)
         return session, tongue
-
-
-@pytest.fixture
-def counter() -> Callable[..., Counter]:
-    """Make a `Counter` with these settings."""
-    return Counter
