@@ -99,14 +99,15 @@ _WORDS = {
 def failure_words(error: OSError, place: str) -> str:
     """What a failure of the network means, in words; `place` is `host:port`."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the certificate of {place} is not trusted: {error.verify_message}"
+        return f"the certificate of {place} is not trusted: {getattr(error, 'verify_message', error)}"
     if isinstance(error, ssl.SSLError):
-        return f"TLS with {place} failed ({error.reason or error}): check the scheme and the port"
+        # Raised by OpenSSL it has a reason; a library's own has none.
+        return f"TLS with {place} failed ({getattr(error, 'reason', None) or error}): check the scheme and the port"
     if isinstance(error, socket.gaierror):
         return f"the name in {place} is not known ({error.strerror or error}): check its spelling and the name server"
     # Several addresses of one name fail as one error without a number, which then stands in its text.
     numbers = {error.errno} if error.errno else {int(text) for text in re.findall(r"\[Errno (\d+)\]", str(error))}
     if len(numbers) != 1:
-        return f"{error or type(error).__name__} ({place})"
+        return f"{str(error) or type(error).__name__} ({place})"
     number = numbers.pop()
     return _WORDS.get(number, os.strerror(number) + " ({place})").format(place=place)
