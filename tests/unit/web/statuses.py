@@ -72,3 +72,7 @@ def good(**changes: object) -> Status:
 
 DOWN = ConnectionStatus(name="spot-2", host="stream", streams=2, connected=False, reason="refused")
 SILENT = SilentStream(stream="ethusdt@trade", since=NOW - MINUTE, reason="REST shows 12 trades")
+
+
+COMPLETE = good(rest=RestStatus(reachable=True, weight_used=30, weight_limit=1200, ban_until=NOW), buffer_age_s=0.5)
+"""Every number is known."""

@@ -9,9 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from candlewick.services.status import Counters, Latencies, RestStatus
 from candlewick.web.metrics import NAMES, expose
-from tests.unit.web.statuses import DOWN, good, series
-
-COMPLETE = good(rest=RestStatus(ban_until=1, reachable=True, weight_used=1, weight_limit=1), buffer_age_s=0.5)
+from tests.unit.web.statuses import COMPLETE, DOWN, good, series
 
 
 def samples(text: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
