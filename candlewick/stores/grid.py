@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from candlewick.market import Interval
 
-BLOCK_SLOTS = 4_320
-"""Grid times in one block: three days of 1m. Measured: large enough to decode at memory speed, small enough that
-adding a day's rows rewrites little."""
+BLOCK_SLOTS = 8_640
+"""Grid times in one block: 6 days of 1m, 30 days of 5m, 360 days of 1h. Larger ones read a little faster, but the newest
+block of a series is written again with every fold."""
 
 Int64s: TypeAlias = npt.NDArray[np.int64]
 

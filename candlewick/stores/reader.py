@@ -49,6 +49,11 @@ class LmdbReader:
         """
         return cls(path, share(path, write=False))
 
+    @property
+    def size(self) -> int:
+        """Bytes on disk that are in use."""
+        return self._environment.size
+
     def series(self) -> list[SeriesInfo]:
         """Every series known, in order of its number."""
         with self._snapshot() as snapshot:

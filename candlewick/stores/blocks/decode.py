@@ -1,7 +1,7 @@
-"""The bytes of a block back into candles, whole columns or a slice of them at a time."""
+"""The bytes of a block back into candles: whole columns, or some consecutive rows of them."""
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -22,20 +22,23 @@ from candlewick.stores.blocks.layout import (
     VERSION,
     Coding,
     Doubles,
-    expected_quote,
     padded,
-    quote_factor,
-)  # fmt: skip
+    price_scale,
+)
 from candlewick.stores.checksum import Bytes, checksum
 from candlewick.stores.grid import Int64s
 
 _DESCRIPTORS = struct.Struct("<" + COLUMN.format[1:] * len(COLUMNS))
-_INDEX = {name: at * 6 for at, name in enumerate(COLUMNS)}
-_PARTS = {width: tuple(np.dtype(plane) for plane in planes) for width, planes in PLANES.items()}
+_INDEX = {name: 6 * at for at, name in enumerate(COLUMNS)}
 _INT64 = np.dtype("<i8")
 _DOUBLE = np.dtype("<f8")
 _UINT16 = np.dtype("<u2")
 _RAW, _PREDICTED = int(Coding.RAW), int(Coding.PREDICTED)
+_Parts = tuple[np.dtype[Any], ...]
+_UNSIGNED: dict[int, _Parts] = {width: tuple(np.dtype(plane) for plane in planes) for width, planes in PLANES.items()}
+_SIGNED: dict[int, _Parts] = {
+    width: (*parts[:-1], np.dtype(parts[-1].str.replace("u", "i"))) for width, parts in _UNSIGNED.items() if parts
+}
 
 
 class _Column(NamedTuple):
@@ -88,113 +91,129 @@ class Block:
 
     def fill(self, out: Mapping[str, npt.NDArray[Any]], start: int = 0, end: int | None = None) -> None:
         """Write rows `start` to `end` of each column that `out` names; `close_time` is relative to the open time."""
-        part = _Slice(self, start, self.rows if end is None else end)
+        end = self.rows if end is None else end
+        if start == end:
+            return
+        part = _Part(self._data, self.rows, self._column, start, end, out)
+        decimals = []
         for name, target in out.items():
             column = self._column(name)
-            if name in INTEGERS:
+            if column.coding == _RAW:
+                target[:] = part.plane(_INT64 if name in INTEGERS else _DOUBLE, column.offset)
+            elif name in INTEGERS:
                 part.integers(column, target)
             else:
-                part.decimals(name, column, target)
+                part.scaled(name)
+                decimals.append((name, column, target))
+        for name, column, target in decimals:  # only now: the integers of one column predict those of others
+            np.divide(part.scaled(name), POWERS[column.places], out=target)
+            if column.patches:
+                part.patch(column, _DOUBLE, target)
 
     def _column(self, name: str) -> _Column:
         at = _INDEX[name]
-        return _Column(*self._columns[at : at + 6])
+        return _Column._make(self._columns[at : at + 6])
 
 
-class _Slice:
-    """Some consecutive rows of a block. Columns that others are predicted from are decoded once."""
+class _Part:
+    """Some consecutive rows of a block, being decoded into the arrays of `out`."""
 
-    __slots__ = ("_block", "_data", "_end", "_known", "_start")
+    __slots__ = ("_column", "_data", "_end", "_known", "_out", "_rows", "_start")
 
-    def __init__(self, block: Block, start: int, end: int) -> None:
-        self._block = block
-        self._data = block._data  # noqa: SLF001  # a part of the same thing
+    def __init__(
+        self,
+        data: Bytes,
+        rows: int,
+        column: Callable[[str], _Column],
+        start: int,
+        end: int,
+        out: Mapping[str, npt.NDArray[Any]],
+    ) -> None:
+        self._data = data
+        self._rows = rows
+        self._column = column
         self._start = start
         self._end = end
-        self._known: dict[str, Doubles] = {}
+        self._out = out
+        self._known: dict[str | float, Doubles] = {}
+
+    def plane(self, kind: np.dtype[Any], offset: int) -> npt.NDArray[Any]:
+        return np.frombuffer(self._data, kind, self._end - self._start, offset + self._start * kind.itemsize)
 
     def integers(self, column: _Column, target: npt.NDArray[Any]) -> None:
-        if column.coding == _RAW:
-            target[:] = self._plane(_INT64, column.offset)
-            return
-        base = int(column.base)
-        if column.width == 0:
-            target[:] = base
+        parts = _UNSIGNED[column.width]
+        if parts:
+            np.add(self.plane(parts[0], column.offset), int(column.base), out=target, dtype=np.int64, casting="unsafe")
+            self._add_upper(column, parts, target)
         else:
-            target[:] = self._stored(column, np.empty(self._end - self._start, np.int64), base)
+            target.fill(int(column.base))
         if column.patches:
-            self._patch(column, _INT64, target)
+            self.patch(column, _INT64, target)
 
-    def decimals(self, name: str, column: _Column, target: npt.NDArray[Any]) -> None:
-        if column.coding == _RAW:
-            target[:] = self._plane(_DOUBLE, column.offset)
-            return
-        np.divide(self._scaled(name), POWERS[column.places], out=target)
-        if column.patches:
-            self._patch(column, _DOUBLE, target)
-
-    def _scaled(self, name: str) -> Doubles:
-        """The integers of a decimal column, before patching."""
+    def scaled(self, name: str) -> Doubles:
+        """A decimal column in units of its last place, before patching; in the target of the column if it fits."""
         values = self._known.get(name)
         if values is None:
-            column = self._block._column(name)  # noqa: SLF001  # a part of the same thing
-            values = self._stored(column, np.empty(self._end - self._start), column.base)
+            column = self._column(name)
+            target = self._out.get(name)
+            values = target if target is not None and target.flags.c_contiguous else np.empty(self._end - self._start)
             if column.coding == _PREDICTED:
-                self._predict(name, column, values)
+                self._predicted(name, column, values)
+            else:
+                parts = _UNSIGNED[column.width]
+                if parts:
+                    np.add(self.plane(parts[0], column.offset), column.base, out=values)
+                    self._add_upper(column, parts, values)
+                else:
+                    values.fill(column.base)
             self._known[name] = values
         return values
 
-    def _predict(self, name: str, column: _Column, values: Doubles) -> None:
-        """Add what the other columns of the row let one expect."""
+    def _predicted(self, name: str, column: _Column, values: Doubles) -> None:
+        parts = _SIGNED[column.width]
+        stored = self.plane(parts[0], column.offset)
         if name == "open":
-            closes = self._scaled("close")
-            values[1:] += closes[:-1]
-            values[:1] += self._close_before() if self._start else closes[:1]
+            closes = self.scaled("close")
+            before = self._close_before() if self._start else closes[0]
+            np.add(stored[1:], closes[:-1], out=values[1:])
+            values[0] = stored[0] + before
         elif name == "high":
-            values += np.maximum(self._scaled("open"), self._scaled("close"))
+            np.add(stored, np.maximum(self.scaled("open"), self.scaled("close")), out=values)
         elif name == "low":
-            values += np.minimum(self._scaled("open"), self._scaled("close"))
+            np.add(stored, np.minimum(self.scaled("open"), self.scaled("close")), out=values)
         else:
             volume = QUOTED[name]
-            block = self._block
-            price_places, volume_places = (block._column(each).places for each in ("close", volume))  # noqa: SLF001
-            factor = quote_factor(price_places, volume_places, column.places)
-            values += expected_quote(self._scaled(volume), self._prices(), factor)
+            scale = price_scale(*(self._column(each).places for each in ("high", volume, name)))
+            expected = self.scaled(volume) * self._mean_price(scale)
+            np.rint(expected, out=expected)
+            np.add(stored, expected, out=values)
+        self._add_upper(column, parts, values)
 
-    def _close_before(self) -> Doubles:
-        return _Slice(self._block, self._start - 1, self._start)._scaled("close")  # noqa: SLF001  # another of its kind
+    def _mean_price(self, scale: float) -> Doubles:
+        price = self._known.get(scale)
+        if price is None:
+            price = self.scaled("high") + self.scaled("low")
+            price *= scale
+            self._known[scale] = price
+        return price
 
-    def _prices(self) -> Doubles:
-        total = self._known.get("prices")
-        if total is None:
-            total = self._scaled("open") + self._scaled("high")
-            total += self._scaled("low")
-            total += self._scaled("close")
-            self._known["prices"] = total
-        return total
+    def _close_before(self) -> float:
+        close = _Part(self._data, self._rows, self._column, self._start - 1, self._start, {})
+        return float(close.scaled("close")[0])
 
-    def _stored(self, column: _Column, values: npt.NDArray[Any], base: float) -> npt.NDArray[Any]:
-        """Base plus the stored integers, in `values`."""
-        parts = _PARTS[column.width]
-        if not parts:
-            values.fill(base)
-            return values
-        np.add(self._plane(parts[0], column.offset), base, out=values, dtype=values.dtype)
+    def _add_upper(self, column: _Column, parts: _Parts, values: npt.NDArray[Any]) -> None:
+        """Add the planes above the lowest, each worth 256 times as much for every byte below it."""
         offset, scale = column.offset, 1
-        for before, part in pairwise(parts):
-            offset += padded(self._block.rows * before.itemsize)
-            scale <<= 8 * before.itemsize
-            values += np.multiply(self._plane(part, offset), scale, dtype=values.dtype)
-        return values
+        for below, part in pairwise(parts):
+            offset += padded(self._rows * below.itemsize)
+            scale <<= 8 * below.itemsize
+            values += np.multiply(self.plane(part, offset), scale, dtype=values.dtype)
 
-    def _patch(self, column: _Column, kind: np.dtype[Any], target: npt.NDArray[Any]) -> None:
-        offset = column.offset + sum(padded(self._block.rows * part.itemsize) for part in _PARTS[column.width])
+    def patch(self, column: _Column, kind: np.dtype[Any], target: npt.NDArray[Any]) -> None:
+        offset = column.offset + sum(padded(self._rows * part.itemsize) for part in _UNSIGNED[column.width])
         rows = np.frombuffer(self._data, _UINT16, column.patches, offset)
         values = np.frombuffer(self._data, kind, column.patches, offset + padded(2 * column.patches))
-        if self._end - self._start < self._block.rows:
+        if self._end - self._start < self._rows:
             first, last = np.searchsorted(rows, (self._start, self._end))
             rows, values = rows[first:last] - self._start, values[first:last]
         target[rows] = values
-
-    def _plane(self, kind: np.dtype[Any], offset: int) -> npt.NDArray[Any]:
-        return np.frombuffer(self._data, kind, self._end - self._start, offset + self._start * kind.itemsize)

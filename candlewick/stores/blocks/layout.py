@@ -42,7 +42,8 @@ PLANES: dict[int, tuple[str, ...]] = {
     6: ("<u4", "<u2"),
     7: ("<u4", "<u2", "<u1"),
 }
-"""How a value of so many bytes is cut, low part first; each part of all rows lies together."""
+"""How an integer of so many bytes is cut, low part first; each part of all rows lies together. The highest part of a
+signed integer is signed."""
 
 MOST_PLACES = 11
 
@@ -59,16 +60,11 @@ class Coding(IntEnum):
     """What the packed integers of a column mean."""
 
     RAW = 0
-    """No integers: the values themselves, 8 bytes each."""
+    """There are none: the values themselves, 8 bytes each."""
     PLAIN = 1
-    """The value is base + integer."""
+    """The value is base + unsigned integer."""
     PREDICTED = 2
-    """The value is base + integer + what the row's other columns let one expect."""
-
-
-def previous(closes: Doubles) -> Doubles:
-    """The close of the row before; the first row's own where there is none."""
-    return np.concatenate((closes[:1], closes[:-1]))
+    """The value is what the other columns let one expect + signed integer; base is 0."""
 
 
 def padded(size: int) -> int:
@@ -76,16 +72,7 @@ def padded(size: int) -> int:
     return -(-size // 8) * 8
 
 
-def expected_quote(volume: Doubles, prices: Doubles, factor: float) -> Doubles:
-    """A quote amount as volume times mean price, in units of its last decimal place.
-
-    `prices` is the sum of the four prices; all are scaled integers. Three roundings, in this order, so that every
-    machine gets the same.
-    """
-    return np.rint(volume * prices * factor)
-
-
-def quote_factor(price_places: int, volume_places: int, quote_places: int) -> float:
-    """The factor of `expected_quote`: a quarter (mean of four), and the difference in decimal places."""
+def price_scale(price_places: int, volume_places: int, quote_places: int) -> float:
+    """What makes of high + low the mean of both, in units that times a volume give units of the quote amount."""
     shift = quote_places - volume_places - price_places
-    return POWERS[shift] / 4 if shift >= 0 else 1 / POWERS[-shift] / 4
+    return POWERS[shift] / 2 if shift >= 0 else 1 / POWERS[-shift] / 2
