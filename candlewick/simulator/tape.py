@@ -7,6 +7,7 @@ of noise at several periods. The same seed gives the same market on every machin
 
 from bisect import bisect_left
 from collections import OrderedDict
+from functools import cached_property
 from hashlib import blake2b
 from itertools import accumulate
 
@@ -25,7 +26,6 @@ _NOISE = (
     (1, 0.00025), (5, 0.0005), (20, 0.001), (90, 0.002), (400, 0.005), (1440, 0.012), (7 * 1440, 0.04), (30 * 1440, 0.12),
 )  # fmt: skip
 _KEPT_HOURS = 24
-_FAR = 1 << 62
 
 
 class Tape:
@@ -64,7 +64,7 @@ class Tape:
         """The bar of a piece of one hour."""
         if end - start == HOUR:
             if hour not in self._whole:
-                self._whole[hour] = self._hour(hour).bar(0, _FAR)
+                self._whole[hour] = self._hour(hour).whole()
             return self._whole[hour]
         if start % MINUTE == 0 and end - start == MINUTE:
             return self.minutes(hour)[start // MINUTE % _MINUTES]
@@ -220,23 +220,31 @@ def _noise(key: int, first: int, count: int) -> np.ndarray:
 
 
 class _Hour:
-    """The trades of one hour."""
-
-    __slots__ = ("_arrays", "_maker", "_sums", "first", "hour", "lots", "ticks", "times")
+    """The trades of one hour: as arrays, and as lists of what is looked at trade by trade."""
 
     def __init__(
         self, hour: int, first: int, times: np.ndarray, ticks: np.ndarray, lots: np.ndarray, maker: np.ndarray
     ) -> None:
         self.hour = hour
         self.first = first
-        self._arrays = (times, ticks)
-        self.times: list[int] = times.tolist()
-        self.ticks: list[int] = ticks.tolist()
-        self.lots: list[int] = lots.tolist()
-        self._maker = maker
+        self._times, self._ticks, self._lots, self._maker = times, ticks, lots, maker
         bought = np.where(maker, 0, lots)
         # Sums before each trade, so that any piece is a difference: lots, quote, bought lots, bought quote.
         self._sums = [_running(values) for values in (lots, ticks * lots, bought, bought * ticks)]
+
+    @cached_property
+    def times(self) -> list[int]:
+        """When they happen."""
+        return _listed(self._times)
+
+    @cached_property
+    def ticks(self) -> list[int]:
+        """Their prices."""
+        return _listed(self._ticks)
+
+    @cached_property
+    def _listed_sums(self) -> list[list[int]]:
+        return [_listed(sums) for sums in self._sums]
 
     def index(self, time: int) -> int:
         """How many trades happen before a time."""
@@ -244,11 +252,10 @@ class _Hour:
 
     def bar(self, start: int, end: int) -> Bar | None:
         """The bar of the trades at `[start, end)`."""
-        end = min(end, len(self.ticks))
         if start >= end:
             return None
         prices = self.ticks[start:end]
-        lots, quote, buy_lots, buy_quote = self._sums
+        lots, quote, buy_lots, buy_quote = self._listed_sums
         return Bar(
             prices[0],
             max(prices),
@@ -262,23 +269,42 @@ class _Hour:
             self.first + end - 1,
         )
 
+    def whole(self) -> Bar | None:
+        """The bar of all of them."""
+        count = len(self._ticks)
+        return self._bars(np.array([0, count]))[0] if count else None
+
     def minutes(self, start: int) -> list[Bar | None]:
         """The bars of its sixty minutes."""
-        edges = np.searchsorted(self._arrays[0], np.arange(start, start + HOUR + 1, MINUTE)).tolist()
-        return [self.bar(edges[minute], edges[minute + 1]) for minute in range(_MINUTES)]
+        edges = np.searchsorted(self._times, np.arange(start, start + HOUR + 1, MINUTE))
+        traded = edges[:-1] < edges[1:]
+        bars = iter(self._bars(np.append(edges[:-1][traded], edges[-1])))
+        return [next(bars) if any_trade else None for any_trade in traded.tolist()]
+
+    def _bars(self, edges: np.ndarray) -> list[Bar]:
+        """The bars between rising edges, none of them empty."""
+        if len(edges) < 2:
+            return []
+        starts, ends = edges[:-1], edges[1:]
+        highs, lows = np.maximum.reduceat(self._ticks, starts), np.minimum.reduceat(self._ticks, starts)
+        sums = [np.diff(values[edges]).tolist() for values in self._sums]
+        opens, closes = self._ticks[starts].tolist(), self._ticks[ends - 1].tolist()
+        firsts, lasts = (starts + self.first).tolist(), (ends - 1 + self.first).tolist()
+        return list(map(Bar, opens, highs.tolist(), lows.tolist(), closes, *sums, firsts, lasts))
 
     def trades(self, start: int, end: int) -> list[Trade]:
         """The trades at `[start, end)`."""
-        makers = self._maker[start:end].tolist()
-        times, ticks, lots, first = self.times, self.ticks, self.lots, self.first
-        return [
-            Trade(first + start + place, times[start + place], ticks[start + place], lots[start + place], bool(maker))
-            for place, maker in enumerate(makers)
-        ]
+        piece = slice(start, end)
+        values = (values[piece].tolist() for values in (self._times, self._ticks, self._lots, self._maker))
+        return list(map(Trade, range(self.first + start, self.first + end), *values))
 
 
-def _running(values: np.ndarray) -> list[int]:
+def _running(values: np.ndarray) -> np.ndarray:
     sums = np.zeros(len(values) + 1, np.int64)
     np.cumsum(values, out=sums[1:])
-    found: list[int] = sums.tolist()
+    return sums
+
+
+def _listed(values: np.ndarray) -> list[int]:
+    found: list[int] = values.tolist()
     return found

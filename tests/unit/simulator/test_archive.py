@@ -77,7 +77,7 @@ def test_archive_lists_its_files_page_by_page() -> None:
 def test_archive_spells_a_month_its_own_way() -> None:
     """The monthly interval is `1mo`, in monthly files only."""
     client = Client()
-    assert len(lines(client.get("/data/spot/monthly/klines/BTCUSDT/1mo/BTCUSDT-1mo-2026-09.zip"))) == 1
+    assert len(lines(client.get("/data/spot/monthly/klines/OLDUSDT/1mo/OLDUSDT-1mo-2026-09.zip"))) == 1
     assert client.get("/data/spot/monthly/klines/BTCUSDT/1M/BTCUSDT-1M-2026-09.zip").status == 404
     assert client.get("/data/spot/daily/klines/BTCUSDT/1mo/BTCUSDT-1mo-2026-09-01.zip").status == 404
 
