@@ -16,27 +16,33 @@ from candlewick.transport import Answer, Http, Link, Listener
 _LATENCY_S = 0.005
 _DIAL_TIMEOUT_S = 10.0
 _GOODBYE_S = 5.0
-_SOCKET_BYTES = 16 << 20  # what a connection holds that is not read; a reader slower than that is dropped
+_SOCKET_BYTES = 16 << 20
 
 
 class InProcess:
     """Ways to one exchange. `dialer` and `http` fail as real ones do (transport.py)."""
 
-    def __init__(self, exchange: Exchange, clock: Clock, latency_s: float = _LATENCY_S) -> None:
-        """`latency_s`: market seconds for every message, either way."""
-        self.dialer = _Dialer(exchange, clock, latency_s)
+    def __init__(
+        self, exchange: Exchange, clock: Clock, latency_s: float = _LATENCY_S, socket_bytes: int = _SOCKET_BYTES
+    ) -> None:
+        """`latency_s`: market seconds for every message, either way.
+
+        `socket_bytes`: what a connection holds that is not read; the exchange drops a reader slower than that.
+        """
+        self.dialer = _Dialer(exchange, clock, latency_s, socket_bytes)
         self.http: Http = _Http(exchange, clock, latency_s)
 
 
 class _Dialer:
-    def __init__(self, exchange: Exchange, clock: Clock, latency_s: float) -> None:
-        self._exchange, self._clock, self._latency_s = exchange, clock, latency_s
+    def __init__(self, exchange: Exchange, clock: Clock, latency_s: float, socket_bytes: int) -> None:
+        self._exchange, self._clock = exchange, clock
+        self._latency_s, self._socket_bytes = latency_s, socket_bytes
 
     async def dial(self, url: str, listener: Listener) -> Link:
         """See `transport.Dialer`."""
         parts = urlsplit(url)
         await self._clock.sleep(2 * self._latency_s)
-        link = _Link(self._clock, listener, self._latency_s)
+        link = _Link(self._clock, listener, self._latency_s, self._socket_bytes)
         opened = self._exchange.connect(parts.path, parts.query, link.pipe)
         if isinstance(opened, Session):
             link.pipe.session = opened
@@ -59,7 +65,8 @@ def _failure(refusal: Refusal, url: str, now: int) -> Unreachable | Banned | Rat
 class _Pipe:
     """What travels from the exchange to the client, and whether anybody still listens. It is the exchange's `Wire`."""
 
-    def __init__(self, clock: Clock, listener: Listener, link: "_Link", latency_s: float) -> None:
+    def __init__(self, clock: Clock, listener: Listener, link: "_Link", latency_s: float, socket_bytes: int) -> None:
+        self._socket_bytes = socket_bytes
         self.paused = False
         self.over = False
         self._left = False
@@ -98,7 +105,7 @@ class _Pipe:
             return
         self._coming.append((self._clock.monotonic() + self._latency_s, size, call))
         self._bytes += size
-        if self._bytes > _SOCKET_BYTES and self.session is not None:
+        if self._bytes > self._socket_bytes and self.session is not None:
             self._clock.call_later(0, self.session.reset)
         self.plan()
 
@@ -111,11 +118,13 @@ class _Pipe:
     def _flush(self) -> None:
         self._planned = False
         now = self._clock.monotonic() + 1e-6
-        while self._coming and self._coming[0][0] <= now and not self.paused:
-            _, size, call = self._coming.popleft()
-            self._bytes -= size
-            call()
-        self.plan()
+        try:
+            while self._coming and self._coming[0][0] <= now and not self.paused:
+                _, size, call = self._coming.popleft()
+                self._bytes -= size
+                call()
+        finally:
+            self.plan()
 
     def leave(self) -> None:
         """Nobody listens any more: what comes is lost."""
@@ -133,10 +142,10 @@ class _Pipe:
 class _Link:
     """The client's end; see `transport.Link`."""
 
-    def __init__(self, clock: Clock, listener: Listener, latency_s: float) -> None:
+    def __init__(self, clock: Clock, listener: Listener, latency_s: float, socket_bytes: int) -> None:
         self._clock, self._latency_s = clock, latency_s
         self._left = False
-        self.pipe = _Pipe(clock, listener, self, latency_s)
+        self.pipe = _Pipe(clock, listener, self, latency_s, socket_bytes)
 
     def send(self, text: bytes) -> None:
         """See `transport.Link`."""

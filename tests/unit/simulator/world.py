@@ -57,7 +57,7 @@ class World:
 
     def __init__(self, exchange: Exchange, clock: SystemClock) -> None:
         self.exchange, self.clock = exchange, clock
-        self.io = InProcess(exchange, clock)
+        self.io = InProcess(exchange, clock, socket_bytes=100_000)
 
     async def listen(self, *names: str, route: str | None = None) -> tuple[Link, Ear]:
         """Open a combined connection with these streams."""
