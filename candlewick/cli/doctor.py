@@ -7,7 +7,7 @@ from candlewick import __version__
 from candlewick.cli.arguments import FOLLOW, add_overrides, loaded_of
 from candlewick.cli.findings import Finding, Verdict
 from candlewick.cli.table import print_json
-from candlewick.config import Settings, masked
+from candlewick.config import masked
 from candlewick.errors import ConfigError
 
 HELP = "what is wrong with this installation and how to mend it; exit code 1 if something is"
@@ -34,7 +34,7 @@ def execute(args: argparse.Namespace) -> int:
 def _examine(args: argparse.Namespace) -> Iterator[Finding]:
     import asyncio
 
-    from candlewick.cli import place
+    from candlewick.cli import network, place
 
     yield _python()
     try:
@@ -44,13 +44,7 @@ def _examine(args: argparse.Namespace) -> Iterator[Finding]:
         return
     yield Finding("settings", Verdict.OK, f"from {loaded.path or 'the environment'}")
     yield from place.examine(loaded.settings)
-    yield from asyncio.run(_network(loaded.settings))
-
-
-async def _network(settings: Settings) -> list[Finding]:
-    from candlewick.cli import network
-
-    return [*await network.examine_rest(settings), await network.examine_stream(settings)]
+    yield from asyncio.run(network.examine(loaded.settings))
 
 
 def _python() -> Finding:

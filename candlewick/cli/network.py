@@ -1,50 +1,65 @@
 """Checks of the exchange for `candlewick doctor`: REST, its clock, its symbols, its streams."""
 
 import asyncio
-from random import Random
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from candlewick.cli.findings import Finding, Verdict
 from candlewick.clock import SystemClock, system_now
 from candlewick.config import Settings
-from candlewick.errors import Banned, CandlewickError, ExchangeError, UsageError
-from candlewick.exchanges.exchange import Subscription
-from candlewick.history.budget import Budget
-from candlewick.history.client import RestClient
+from candlewick.errors import Banned, CandlewickError, UsageError
+from candlewick.exchanges.exchange import Request, Subscription
+from candlewick.history.client import SPEED_HEADER
 from candlewick.history.http import AiohttpHttp
 from candlewick.live.connection import PicowsDialer
+from candlewick.market import SECOND
 from candlewick.services.symbols import resolve
 
 CLOCK_TOLERANCE_S = 1.0
+REST_S = 10.0
 STREAM_S = 20.0
+T = TypeVar("T")
+
 _WAY = "check the network, the firewall and the proxy (HTTPS_PROXY), and the base URL"
 
 
-async def examine_rest(settings: Settings) -> list[Finding]:
-    """Whether REST answers, how far the clocks are apart, whether the symbols trade."""
+async def examine(settings: Settings) -> list[Finding]:
+    """Whether REST answers, how far the clocks are apart, whether the symbols trade, whether a stream delivers."""
     http = AiohttpHttp()
-    client = RestClient(
-        settings.venue, settings.api_url, http, Budget(), SystemClock(), lambda _: None,
-        random=Random(), timeout_s=5.0,  # noqa: S311 - jitter is no secret
-    )  # fmt: skip
     try:
-        time = await client.server_time()
-        listed = (await client.exchange_info()).instruments
-    except ExchangeError as error:
+        asked_at = system_now()
+        time, headers = await _get(settings, http, settings.venue.time(), settings.venue.read_time)
+        round_trip = system_now() - asked_at
+        listed, _ = await _get(settings, http, settings.venue.exchange_info(), settings.venue.read_exchange_info)
+    except CandlewickError as error:
         banned = isinstance(error, Banned)
         remedy = (
             "wait until the exchange allows requests again" if banned else f"{_WAY} BINANCE_API_URL={settings.api_url}"
         )
-        return [Finding("exchange REST", Verdict.BROKEN, str(error), remedy)]
+        named = next((one for one in settings.symbols if not any(sign in one for sign in "*?[")), "BTCUSDT")
+        rest = Finding("exchange REST", Verdict.BROKEN, str(error), remedy)
+        return [rest, await _examine_stream(settings, named)]
     finally:
         await http.close()
     findings = [Finding("exchange REST", Verdict.OK, f"{settings.api_url} answers")]
-    findings.append(_clocks((system_now() - time.time) / 1e6 - time.round_trip_s / 2, simulated=time.speed is not None))
+    findings.append(_clocks((asked_at + round_trip / 2 - time) / SECOND, simulated=SPEED_HEADER in headers))
     try:
-        symbols = resolve(settings.symbols, listed, settings.market)
+        symbols = resolve(settings.symbols, listed.instruments, settings.market)
     except UsageError as error:
         return [*findings, Finding("symbols", Verdict.BROKEN, str(error), "correct SYMBOLS, or MARKET")]
     shown = ", ".join(symbols[:5]) + (" ..." if len(symbols) > 5 else "")
-    return [*findings, Finding("symbols", Verdict.OK, f"{len(symbols)} of {settings.market}: {shown}")]
+    findings.append(Finding("symbols", Verdict.OK, f"{len(symbols)} of {settings.market}: {shown}"))
+    return [*findings, await _examine_stream(settings, symbols[0])]
+
+
+async def _get(
+    settings: Settings, http: AiohttpHttp, request: Request, read: Callable[[bytes], T]
+) -> tuple[T, Mapping[str, str]]:
+    """One answer, asked for once: doctor wants to know, not to succeed."""
+    answer = await http.get(settings.api_url.rstrip("/") + request.path, request.params, REST_S)
+    if answer.status != 200:
+        raise settings.venue.error(answer.status, answer.headers, answer.body, system_now())
+    return read(answer.body), answer.headers
 
 
 def _clocks(ahead_s: float, *, simulated: bool) -> Finding:
@@ -77,11 +92,9 @@ class _Listener:
             self.first.set_result(reason)
 
 
-async def examine_stream(settings: Settings) -> Finding:
-    """Whether a stream can be opened, and delivers."""
+async def _examine_stream(settings: Settings, symbol: str) -> Finding:
     venue = settings.venue
     kind = settings.streams[0]
-    symbol = next((one for one in settings.symbols if not any(sign in one for sign in "*?[")), "BTCUSDT")
     name = venue.stream_name(Subscription(kind, symbol, settings.intervals[0] if kind == "kline" else None))
     url = venue.connect_url(settings.stream_url, venue.route(kind), [name])
     listener = _Listener()
@@ -100,7 +113,7 @@ async def examine_stream(settings: Settings) -> Finding:
             "exchange stream", Verdict.WARNING, f"{name} is open, but nothing came in {STREAM_S:g} s", remedy
         )
     finally:
-        link.close(1000, "")
+        link.abort()
     if reason:
         return Finding("exchange stream", Verdict.BROKEN, f"{name} ended before its first frame: {reason}", _WAY)
     return Finding("exchange stream", Verdict.OK, f"{name} delivers")

@@ -19,10 +19,14 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Everything that can be known without the network."""
     folder = folder_of(settings)
     if folder is not None:
-        yield _rights(folder)
+        rights = _rights(folder)
+        yield rights
         yield _space(folder)
-        yield _writer(settings)
-    yield _content(settings, folder)
+        if rights.verdict is Verdict.OK:
+            yield _writer(settings)
+            yield _content(settings, folder)
+    else:
+        yield _content(settings, folder)
     yield _port(settings)
 
 

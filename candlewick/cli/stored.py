@@ -6,7 +6,7 @@ from pathlib import Path
 
 from candlewick.cli.arguments import Choice
 from candlewick.config import Settings
-from candlewick.errors import UsageError
+from candlewick.errors import StoreError, UsageError
 from candlewick.integrity.gaps import Gap, find_gaps
 from candlewick.stores import open_store
 from candlewick.stores.store import SeriesInfo, StoreReader
@@ -52,6 +52,13 @@ def folder_of(settings: Settings) -> Path | None:
 
 
 def writer_now(settings: Settings) -> Writer | None:
-    """The process that writes the store now, where the store can tell."""
+    """The process that writes the store now, where the store can tell.
+
+    Raises:
+        StoreError: the folder cannot be looked into.
+    """
     folder = folder_of(settings)
-    return None if folder is None else writer_of(folder)
+    try:
+        return None if folder is None else writer_of(folder)
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be looked into: {error.strerror}; see `candlewick doctor`") from error
