@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from candlewick.cli.arguments import loaded_of
-from candlewick.config import LogLevel, Settings
+from candlewick.config import Loaded, LogLevel, Settings
 from candlewick.config.kinds import read_history_start
 from candlewick.errors import CandlewickError, ConfigError
 from candlewick.exchanges.exchange import StreamKind
@@ -36,26 +36,25 @@ LINE_EVERY_S = 3.0
 
 def demonstrate(args: argparse.Namespace) -> int:
     """Run until Ctrl-C, SIGTERM or the end of `--duration`; returns the exit code."""
+    base = loaded_of(args)
     # Until the run listens to it, SIGTERM shall end things as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        with _folder(keep=args.keep) as folder, _simulator(args) as place:
-            return _run(args, folder, place)
+        with _folder(keep=args.keep) as folder, _simulator(args, base.settings.market) as place:
+            return _run(args, _settings(base, folder, place), folder)
     except KeyboardInterrupt:
         return 0
 
 
-def _run(args: argparse.Namespace, folder: Path, place: str) -> int:
-    settings = _settings(args, folder, place)
-    print(f"exchange  simulated {settings.market} at http://{place}, {args.speed:g} times faster than real time")
+def _run(args: argparse.Namespace, settings: Settings, folder: Path) -> int:
+    print(f"exchange  simulated {settings.market} at {settings.api_url}, {args.speed:g} times faster than real time")
     print(f"store     {folder}" + ("" if args.keep else "  (removed at the end; --keep keeps it)"), flush=True)
     start_logging(settings.log_level)
     return asyncio.run(supervisor.run(settings, _Host(args).serve))
 
 
-def _settings(args: argparse.Namespace, folder: Path, place: str) -> Settings:
+def _settings(loaded: Loaded, folder: Path, place: str) -> Settings:
     """The settings of the run: what the demo is about is its own, the rest is as set."""
-    loaded = loaded_of(args)
     quiet = loaded.origins["log_level"] == "default"
     return msgspec.structs.replace(
         loaded.settings,
@@ -84,11 +83,11 @@ def _folder(*, keep: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def _simulator(args: argparse.Namespace) -> Iterator[str]:
+def _simulator(args: argparse.Namespace, market: Market) -> Iterator[str]:
     """A simulator in a process of its own; yields its host and port."""
     command = [
         sys.executable, "-m", "candlewick", "simulate", "--json", "--port", "0", "--seed", str(args.seed),
-        "--speed", str(args.speed), "--market", args.market or Market.SPOT.value, "--symbols", ",".join(SYMBOLS),
+        "--speed", str(args.speed), "--market", market.value, "--symbols", ",".join(SYMBOLS),
         *(("--faults", args.faults) if args.faults else ()),
     ]  # fmt: skip
     # Of a session of its own: Ctrl-C shall end the run first, and the simulator after it.

@@ -121,3 +121,23 @@ def test_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("open_time,open,")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["simulate", "--speed", "0"], "--speed 0 is not possible"),
+        (["simulate", "--symbols", ","], "--symbols ',' is not possible"),
+        (["simulate", "--faults", "none.toml"], "none.toml cannot be read"),
+        (["demo", "--speed", "-1"], "--speed -1 is not possible"),
+        (["demo", "--market", "futures"], "MARKET='futures'"),
+        (["run", "--symbols", ","], "SYMBOLS=','"),
+        (["run", "--store", "mysql://u:hidden@h"], "STORE='mysql://u:***@h'"),
+    ],
+)
+def test_impossible_options_are_told(words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What cannot be is a line on stderr and exit code 2, before anything is started."""
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert complaint in err
