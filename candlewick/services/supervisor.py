@@ -28,6 +28,7 @@ from candlewick.services.observer import Observer
 from candlewick.services.recorder import Recorder
 from candlewick.services.repair import Repairer
 from candlewick.services.status import Operator, RepairResult, Status, StoreStatus
+from candlewick.services.streams import TradeConsumer
 from candlewick.services.symbols import resolve
 from candlewick.stores import open_store
 from candlewick.stores.store import Store
@@ -54,8 +55,10 @@ class Run:
     """One `candlewick run`, from the first word to the exchange until everything received is on disk."""
 
     def __init__(
-        self, settings: Settings, store: Store, http: Http, dialer: Dialer, *, clock: SystemClock, random: Random
-    ) -> None:
+        self, settings: Settings, store: Store, http: Http, dialer: Dialer, *, clock: SystemClock, random: Random,
+        on_trade: TradeConsumer | None = None,
+    ) -> None:  # fmt: skip
+        """`on_trade` hears of every trade once; where nobody asks, the last prices are kept."""
         self.settings, self.store, self.clock = settings, store, clock
         self.venue = settings.venue
         self.observer = Observer(clock)
@@ -72,7 +75,7 @@ class Run:
         self.ingest: Ingest | None = None
         self.clock_behind_ms = 0.0
         self.waiting_for = "the exchange's first answer"
-        self._dialer, self._random = dialer, random
+        self._dialer, self._random, self._on_trade = dialer, random, on_trade
         self._started_at = clock.now()
 
     def _keep_pauses(self) -> None:
@@ -112,7 +115,7 @@ class Run:
         )
         return Ingest(
             self.venue, wants, self.store, self.client, self._dialer, clock=self.clock, random=self._random,
-            tell=self.observer.tell,
+            tell=self.observer.tell, on_trade=self._on_trade,
         )  # fmt: skip
 
     async def _follow_clock(self) -> None:

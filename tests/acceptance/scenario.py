@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Sequence
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from candlewick.clock import SystemClock
 from candlewick.config import HistoryStart, Settings
+from candlewick.events import Event
 from candlewick.exchanges.exchange import StreamKind
 from candlewick.integrity.gaps import Gap, find_gaps
-from candlewick.market import HOUR, MINUTE, SECOND, Interval, Market, Series, format_time, parse_time
+from candlewick.market import HOUR, SECOND, Interval, Market, Series, format_time, parse_time
 from candlewick.services.status import Status
 from candlewick.services.supervisor import Run
 from candlewick.simulator.exchange import Exchange
@@ -18,10 +19,13 @@ from candlewick.simulator.inprocess import InProcess, run_virtual
 from candlewick.simulator.settings import SimulatorSettings
 from candlewick.stores.memory import MemoryStore
 from candlewick.stores.store import VALUES, Reason, Store
+from tests.acceptance.tradebook import Tradebook
 
 START = parse_time("2026-11-02T09:17:23")
-SETTLE = 20 * MINUTE
+SETTLE_S = 1500.0
 """Quiet time at the end of a scenario, in which everything must have been mended."""
+
+EventT = TypeVar("EventT", bound=Event)
 
 
 class Verdict(NamedTuple):
@@ -32,6 +36,20 @@ class Verdict(NamedTuple):
     status: Status
     store: Store
     exchange: Exchange
+    events: list[Event]
+    trades: Tradebook
+
+    @property
+    def reasons(self) -> dict[Reason, int]:
+        """Candles that are not there, by reason."""
+        counts: dict[Reason, int] = {}
+        for gap in self.gaps:
+            counts[gap.reason] = counts.get(gap.reason, 0) + gap.candles
+        return counts
+
+    def happened(self, kind: type[EventT]) -> list[EventT]:
+        """The events of one kind, in order."""
+        return [event for event in self.events if isinstance(event, kind)]
 
 
 def play(
@@ -67,7 +85,20 @@ async def _play(
     clock = SystemClock(start=start, monotonic=loop.time)
     exchange = Exchange(simulator, SystemClock(start=start, monotonic=loop.time))
     world = InProcess(exchange, exchange.clock)
-    run = Run(settings, store, world.http, world.dialer, clock=clock, random=Random(seed))
+    kind = next((one for one in settings.streams if one in (StreamKind.AGG_TRADE, StreamKind.TRADE)), None)
+    trades = Tradebook(kind)
+    run = Run(
+        settings, store, world.http, world.dialer, clock=clock, random=Random(seed), on_trade=trades.take
+    )  # fmt: skip
+    events: list[Event] = []
+    log = run.observer.tell
+
+    def tell(event: Event) -> None:
+        events.append(event)
+        trades.hear(event)
+        log(event)
+
+    run.observer.tell = tell  # type: ignore[method-assign]
     running = asyncio.ensure_future(run.run())
     done, _ = await asyncio.wait({running}, timeout=hours * 3600)
     if done:
@@ -87,7 +118,8 @@ async def _play(
             begin = start - settings.history_start.before_now  # type: ignore[operator]
             found = _compare(series, store, exchange, interval.ceil(begin + 2 * SECOND), end, wrong)
             gaps += found
-    return Verdict(wrong, gaps, status, store, exchange)
+    trades.compare(exchange, settings.symbols, end - 15 * SECOND, wrong)
+    return Verdict(wrong, gaps, status, store, exchange, events, trades)
 
 
 def _compare(series: Series, store: Store, exchange: Exchange, begin: int, end: int, wrong: list[str]) -> list[Gap]:
