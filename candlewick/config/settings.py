@@ -304,12 +304,12 @@ class Row(NamedTuple):
             return "***" if text else ""
         if re.search(r":.*@", text) and "://" not in text:
             return "***@" + text.rpartition("@")[2]  # an address that lost a slash still has its password
-        return masked(text)
+        return masked(re.sub(r"(://[^:/@?#]*):.*@", r"\1:***@", text))
 
 
 def masked(text: str) -> str:
     """Text without the passwords of the addresses in it."""
-    text = re.sub(r"(://[^:/@?#]*):.*@", r"\1:***@", text)
+    text = re.sub(r"(://[^:/@?#\s]*):\S*@", r"\1:***@", text)
     return re.sub(r"([?&](?:password|token|secret|api_key|apikey|key)=)[^&#]*", r"\1***", text, flags=re.IGNORECASE)
 
 
