@@ -60,7 +60,7 @@ def _settings(loaded: Loaded, folder: Path, place: str) -> Settings:
         loaded.settings,
         symbols=SYMBOLS,
         intervals=tuple(map(Interval, INTERVALS)),
-        streams=tuple(StreamKind),
+        streams=_streams(loaded.settings.market),
         store=f"lmdb://{folder}",
         history_start=read_history_start("1d"),
         binance_stream_url=f"ws://{place}",
@@ -68,6 +68,11 @@ def _settings(loaded: Loaded, folder: Path, place: str) -> Settings:
         binance_archive_url=f"http://{place}",
         log_level=LogLevel.ERROR if quiet else loaded.settings.log_level,
     )
+
+
+def _streams(market: Market) -> tuple[StreamKind, ...]:
+    """Every kind; USD-M documents no stream of raw trades, and one that stays silent is no good show."""
+    return tuple(kind for kind in StreamKind if market is Market.SPOT or kind is not StreamKind.TRADE)
 
 
 @contextmanager
