@@ -130,6 +130,8 @@ class Venue(Protocol):
     rest_limits: RestLimits
     page_sizes: tuple[tuple[int, int], ...]
     """Candle page sizes worth asking for, as (rows, weight), smallest first."""
+    name_at: int
+    """Where the stream's name begins in a wrapped frame as the exchange usually writes it; it ends at a quote."""
     decoders: Mapping[StreamKind, Callable[[bytes], Any]]
     """By kind, what turns one whole frame (wrapped or not) into `CandleUpdate`, `TradeUpdate`, `Quote` or `Ticker`.
 

@@ -57,6 +57,10 @@ class Backoff:
         self._grow()
         return wait_s
 
+    def attempted(self, now: float) -> None:
+        """An attempt was made without asking `next`: a renewal beside a connection that lives."""
+        self._attempts.note(now, now)
+
     def peek(self, now: float) -> float:
         """What `next` would return now."""
         return self._attempts.earliest(max(now + self._wait_s, self._held_until)) - now

@@ -37,7 +37,7 @@ class Connection:
         """Why it should be replaced, once it should."""
         self._venue = venue
         self._receivers: Mapping[bytes, Callable[[bytes], None]] = {s.name.encode(): s.receive for s in streams}
-        self._stream_of = venue.stream_of
+        self._name_at = venue.name_at
         self._clock = clock
         self._reject = reject
         self._unknown = unknown
@@ -58,7 +58,8 @@ class Connection:
     def frame(self, payload: bytes) -> None:
         """One whole text message."""
         self._alive = True
-        receive = self._receivers.get(self._stream_of(payload))
+        name_at = self._name_at
+        receive = self._receivers.get(payload[name_at : payload.find(b'"', name_at)])
         try:
             if receive is not None:
                 receive(payload)
@@ -68,6 +69,10 @@ class Connection:
             self._reject(self.name, payload, error)
 
     def _other(self, payload: bytes) -> None:
+        """A frame that does not begin as data of these streams usually does."""
+        if (receive := self._receivers.get(self._venue.stream_of(payload))) is not None:
+            receive(payload)
+            return
         message = self._venue.control(payload)
         if isinstance(message, Unknown):
             self._unknown[message.what] = self._unknown.get(message.what, 0) + 1

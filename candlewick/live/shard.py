@@ -120,6 +120,7 @@ class Shard:
 
     async def _replace(self, old: Connection, reason: str) -> bool:
         """Open a new connection first, let both deliver for a while, then end the old one."""
+        self._backoff.attempted(self._clock.monotonic())
         fresh = await self._open()
         if fresh is None:
             return False

@@ -15,7 +15,7 @@ from candlewick.integrity.continuity import Hole
 from candlewick.live.feed import Feed
 from candlewick.live.liveness import Activity, Watch
 from candlewick.live.stream import Stream
-from candlewick.market import MINUTE, Candle, Interval, Quote, Series, Span, Ticker
+from candlewick.market import MINUTE, Interval, Quote, Series, Span, Ticker
 from candlewick.services.ledger import Ledger
 from candlewick.services.recorder import Recorder, Rejected
 from candlewick.services.repair import Job, Mended, Repairer
@@ -129,7 +129,7 @@ class Ingest:
         if kind is StreamKind.KLINE:
             assert interval is not None
             series = Series(self.venue.market, symbol, interval)
-            kline = KlineReceiver(series, decode, watch, self.recorder, self._clock, self._closed)
+            kline = KlineReceiver(self.ledger.series[series], decode, watch, self.recorder, self._skipped)
             self.klines.append(kline)
             return kline.receive
         if kind in {StreamKind.TRADE, StreamKind.AGG_TRADE}:
@@ -192,10 +192,8 @@ class Ingest:
         if hole is not None and hole < end:
             self.repairer.request(Job(series, Span(hole, end), REPAIR, "scan"))
 
-    def _closed(self, series: Series, candle: Candle) -> None:
-        skipped = self.ledger.series[series].closed(candle.open_time, self._clock.now())
-        if skipped is not None:
-            self.repairer.request(Job(series, skipped, URGENT, "the close after it came first"))
+    def _skipped(self, series: Series, skipped: Span) -> None:
+        self.repairer.request(Job(series, skipped, URGENT, "the close after it came first"))
 
     def _rejected(self, one: Rejected) -> None:
         """A row broke a rule: REST is asked for the right one, where its time can be believed."""

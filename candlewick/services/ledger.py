@@ -19,7 +19,7 @@ ASK_MOST_S = 120.0
 class Expectation:
     """One series. `frontier` is the open time of the next candle to close: everything before it is held or asked for."""
 
-    __slots__ = ("_ask_at", "_ask_s", "confirmed", "frontier", "grace", "last_close", "series", "stale")
+    __slots__ = ("_ask_at", "_ask_s", "_nominal", "confirmed", "frontier", "grace", "last_close", "series", "stale")
 
     def __init__(self, series: Series, frontier: int, confirmed: int, grace: int) -> None:
         """`confirmed`: everything before it was vouched for by REST; `grace`: microseconds a close may be late."""
@@ -33,9 +33,16 @@ class Expectation:
         """Whether a close is overdue."""
         self._ask_at = 0
         self._ask_s = ASK_FIRST_S
+        # Months are not for the short way: no candle of theirs is over after so long.
+        self._nominal = series.interval.nominal if series.interval.is_fixed else 1 << 62
 
     def closed(self, open_time: int, now: int) -> Span | None:
         """A close arrived; what was skipped before it, if anything."""
+        if open_time == self.frontier and open_time + self._nominal <= now:
+            self.frontier = self.last_close = open_time + self._nominal
+            if self._ask_at or self.stale:
+                self._move(self.frontier)
+            return None
         interval = self.series.interval
         ends = interval.next(open_time)
         if open_time < self.frontier or ends > now + FUTURE_S * SECOND or interval.floor(open_time) != open_time:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+from msgspec.structs import astuple
 
 from candlewick.clock import Clock
 from candlewick.errors import StoreError
@@ -26,6 +27,8 @@ T = TypeVar("T")
 HIGH_WATER = 50_000
 """Candles waiting for the store at which the feed stops reading."""
 LOW_WATER = 10_000
+QUIET_S = 0.2
+"""What can wait is done when nothing came for so long."""
 MOST_ASIDE = 1_000
 """Unreadable frames that wait for the quarantine: a flood of them keeps the newest."""
 RETRY_S = (0.1, 0.2, 0.4, 1.0, 2.0, 4.0, 8.0)
@@ -80,6 +83,9 @@ class Recorder:
         self._received: list[int] = []
         self._pages: list[_Page] = []
         self._aside: list[Quarantined] = []
+        self._loop = asyncio.get_running_loop()
+        self._turn = 0
+        self._busy_until = 0.0
         self._wake = asyncio.Event()
         self._pressure = False
         self._closing = False
@@ -99,19 +105,33 @@ class Recorder:
         """Candles not yet on disk."""
         return len(self._received) + sum(len(page.rows) for page in self._pages)
 
-    def add(self, number: int, candle: Candle, raw: bytes, received_at: int) -> None:
-        """A closed candle of the live feed."""
-        self._live += pack_row(
-            number, 1, candle.open_time, candle.open, candle.high, candle.low, candle.close, candle.volume,
-            candle.close_time, candle.quote_volume, candle.trades, candle.taker_buy_volume,
-            candle.taker_buy_quote_volume,
-        )  # fmt: skip
+    def add(self, number: int, candle: Candle, raw: bytes) -> int:
+        """A closed candle of the live feed; returns when it was received.
+
+        What one turn of the event loop brings came with one read of the sockets, and was received at one time.
+        """
+        received_at = self._turn
+        if not received_at:
+            received_at = self._turn = self._clock.now()
+            self._loop.call_soon(self._end_turn)
+        self._live += pack_row(number, 1, *astuple(candle))
         self._raw.append(raw)
         self._received.append(received_at)
+        return received_at
+
+    def _end_turn(self) -> None:
+        self._turn = 0
         self._wake.set()
         if not self._pressure and len(self._received) > HIGH_WATER:
             self._pressure = True
             self._on_pressure(True)
+
+    def _tidy(self) -> bool:
+        try:
+            return self.store.tidy()
+        except StoreError as error:
+            self.trouble = str(error)  # what was to be tidied is kept as it is; the next commit tells
+            return False
 
     def keep_aside(self, entry: Quarantined) -> None:
         """Something that is no candle goes to the quarantine with the next commit."""
@@ -138,6 +158,10 @@ class Recorder:
             self._wake.clear()
             if self.waiting or self._aside:
                 await self._commit()
+                self._busy_until = self._clock.monotonic() + QUIET_S
+                self._clock.call_later(2 * QUIET_S, self._wake.set)
+            elif self._clock.monotonic() >= self._busy_until and await self.on_store(self._tidy):
+                self._wake.set()
 
     def close(self) -> None:
         """Let `run` end once nothing waits."""

@@ -7,13 +7,13 @@ tickers) only ever replaces the one before it, and what was replaced unread is c
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from candlewick.clock import Clock
 from candlewick.errors import DecodeError
 from candlewick.exchanges.exchange import CandleUpdate, StreamKind, TradeUpdate
 from candlewick.integrity.continuity import Hole
 from candlewick.integrity.doubt import Believed
 from candlewick.live.liveness import Watch
-from candlewick.market import Candle, Series, Trade
+from candlewick.market import Candle, Series, Span, Trade
+from candlewick.services.ledger import Expectation
 from candlewick.services.recorder import Recorder
 
 T = TypeVar("T")
@@ -49,22 +49,24 @@ class KlineReceiver:
     """Frames of one kline stream."""
 
     __slots__ = (
-        "_clock", "_code", "_decode", "_last", "_number", "_on_closed", "_recorder", "_symbol", "closed", "latest",
-        "repeats", "series", "watch",
+        "_add", "_code", "_decode", "_expected", "_last", "_last_open", "_number", "_on_skipped", "_symbol", "closed",
+        "latest", "repeats", "series", "watch",
     )  # fmt: skip
 
     def __init__(
-        self, series: Series, decode: Callable[[bytes], CandleUpdate], watch: Watch, recorder: Recorder, clock: Clock,
-        on_closed: Callable[[Series, Candle], None],
+        self, expected: Expectation, decode: Callable[[bytes], CandleUpdate], watch: Watch, recorder: Recorder,
+        on_skipped: Callable[[Series, Span], None],
     ) -> None:  # fmt: skip
-        self.series = series
+        """`on_skipped` hears of candles whose close did not come before a later one."""
+        self.series = expected.series
         self.watch = watch
         self.latest: Latest[Candle] = Latest()
         self.closed = self.repeats = 0
-        self._symbol, self._code = series.symbol, series.interval.code
-        self._number = recorder.numbers[series]
-        self._decode, self._recorder, self._clock, self._on_closed = decode, recorder, clock, on_closed
+        self._symbol, self._code = self.series.symbol, self.series.interval.code
+        self._number = recorder.numbers[self.series]
+        self._expected, self._decode, self._add, self._on_skipped = expected, decode, recorder.add, on_skipped
         self._last: Candle | None = None
+        self._last_open = 0
 
     def receive(self, payload: bytes) -> None:
         """One frame."""
@@ -76,13 +78,16 @@ class KlineReceiver:
         if not update.closed:
             self.latest.put(candle)
             return
-        if candle == self._last:
+        if candle.open_time == self._last_open and candle == self._last:
             self.repeats += 1
             return
+        self._last_open = candle.open_time
         self._last = candle
         self.closed += 1
-        self._recorder.add(self._number, candle, payload, self._clock.now())
-        self._on_closed(self.series, candle)
+        received_at = self._add(self._number, candle, payload)
+        skipped = self._expected.closed(candle.open_time, received_at)
+        if skipped is not None:
+            self._on_skipped(self.series, skipped)
 
 
 class TradeReceiver:

@@ -128,7 +128,9 @@ class Run:
                 await self._patience(error, attempt)
                 attempt += 1
             else:
-                behind = self.clock.set_now(time + int(round_trip_s / 2 * SECOND * (speed or 1.0)), speed)
+                # The round trip was measured in the market seconds of the speed until now.
+                since_s = round_trip_s / 2 / self.clock.speed * (speed or self.clock.speed)
+                behind = self.clock.set_now(time + int(since_s * SECOND), speed)
                 self.clock_behind_ms = behind / 1000
                 if abs(self.clock_behind_ms) > CLOCK_TOLERANCE_MS:
                     self.observer.tell(ClockOff(self.clock_behind_ms))

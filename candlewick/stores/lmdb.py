@@ -28,7 +28,8 @@ __all__ = ["LmdbReader", "LmdbStore"]
 
 T = TypeVar("T")
 
-_JOURNAL_ROWS = 32_768
+_JOURNAL_ROWS = 32_768  # readers look through all of it: beyond this `tidy` finds work
+_JOURNAL_ROWS_MOST = 262_144  # a write folds by itself; each series' newest block is written once for many rows
 _JOURNAL_ROWS_A_SERIES = 32  # the fewer at a time, the more often each series' newest block is written again
 _SLICE_ROWS = 256
 _MOST_QUARANTINED = 10_000
@@ -113,15 +114,12 @@ class LmdbStore(LmdbReader):
             rows = rule.checked(rows, len(self._state.series))
             if not len(rows):
                 return WriteResult(0, 0, 0, (), ())
-            if self._to_fold or self._state.journal.size >= self._bound():
+            if self._state.journal.size >= max(_JOURNAL_ROWS_MOST, self._bound()):
                 self.fold(max(2 * len(rows), _SLICE_ROWS))
             return self._commit(lambda changes: changes.write(rows))
 
     def fold(self, max_rows: int) -> bool:
-        """Move about `max_rows` rows, at least one series', from the journal into blocks; whether any are left.
-
-        `write` does as much by itself when the journal has grown long; doing it while idle keeps writes even.
-        """
+        """Move about `max_rows` rows, at least one series', from the journal into blocks; whether any are left."""
         with self._writing:
             self._check_open()
             pending = self._state.pending()
@@ -145,6 +143,12 @@ class LmdbStore(LmdbReader):
             if not rest:
                 self._state.journal.drop(through)
             return self._state.journal.size > 0
+
+    def tidy(self) -> bool:
+        """Fold one series if the journal has grown long; whether there is more to do."""
+        with self._writing:
+            self._check_open()
+            return (bool(self._to_fold) or self._state.journal.size >= self._bound()) and self.fold(1)
 
     def set_absences(self, series: Series, absences: Sequence[Absence]) -> None:
         """Replace all recorded reasons of a series."""

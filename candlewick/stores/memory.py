@@ -62,6 +62,10 @@ class MemoryStore:
             self._rows[number] = rule.overlay(held, rows[keep])
         return outcomes
 
+    def tidy(self) -> bool:
+        """Nothing ever waits here."""
+        return False
+
     def series(self) -> list[SeriesInfo]:
         """Every series known, in order of its number."""
         with self._opened():

@@ -150,6 +150,9 @@ class Store(StoreReader, Protocol):
             StoreFull: no space; nothing of this call was kept and the same call may be made again.
         """
 
+    def tidy(self) -> bool:
+        """Do a little of what can wait, milliseconds of it, when there is time; whether more is left."""
+
     def set_absences(self, series: Series, absences: Sequence[Absence]) -> None:
         """Replace all recorded reasons of a series."""
 

@@ -29,7 +29,8 @@ from candlewick.market import Candle, Quote, Ticker, Trade
 _MICROSECONDS_FROM = 100_000_000_000_000
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_PREFIX = b'{"stream":"'
+PREFIX = b'{"stream":"'
+"""How a wrapped frame begins."""
 _NOTICE = ord("!")
 _WHAT_LENGTH = 40
 
@@ -174,7 +175,7 @@ DECODERS: Mapping[StreamKind, Callable[[bytes], object]] = {
 
 def stream_of(frame: bytes) -> bytes:
     """The stream a wrapped frame names, or b"" for control replies, notices (`!...`) and everything else."""
-    if frame.startswith(_PREFIX):
+    if frame.startswith(PREFIX):
         end = frame.find(b'"', 11)
         if end > 11 and frame[11] != _NOTICE:
             name = frame[11:end]

@@ -12,6 +12,7 @@ class BinanceVenue:
     """Spot and USD-M differ in data only: the rows of `streams` and `rest`."""
 
     decoders = parse.DECODERS
+    name_at = len(parse.PREFIX)
     stream_of = staticmethod(parse.stream_of)
 
     def __init__(self, market: Market, stream_rules: streams.StreamRules, rest_rules: rest.RestRules) -> None:
