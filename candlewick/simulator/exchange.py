@@ -93,11 +93,6 @@ class Exchange:
         """The market it is."""
         return self.settings.market
 
-    @property
-    def opened(self) -> int:
-        """How many connections were opened so far."""
-        return self._opened
-
     def truth(self, symbol: str, interval: str, start: int, end: int) -> list[Row]:
         """Every candle that opens in `[start, end)` microseconds, whole, as a REST row; oldest first.
 

@@ -25,7 +25,6 @@ class KlineStream:
             self._spacing = SECOND if interval.code == "1s" else 2 * SECOND
         else:
             self._spacing = SECOND // 4
-        self._symbol = candles.listing.symbol
         self._seen = now  # trades before this have been told
         self._pushed = 0
         self._count = 0

@@ -149,7 +149,6 @@ class Rest:
             fault = active.fault
             if not fault.names_symbol(candles.listing.symbol):
                 continue
-            active.strikes += 1
             if fault.kind == "stale":
                 stale = max(stale, round(fault.delay * SECOND))
             elif fault.kind == "short_page":

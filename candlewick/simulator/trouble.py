@@ -29,7 +29,7 @@ class Troubled(Protocol):
 class Active:
     """A fault while it lasts."""
 
-    __slots__ = ("ends", "fault", "random", "strikes", "struck")
+    __slots__ = ("ends", "fault", "random", "struck")
 
     def __init__(self, fault: Fault, number: int, ends: int) -> None:
         self.fault = fault
@@ -37,8 +37,6 @@ class Active:
         self.random = Random(number)
         self.struck: set[int] | None = None
         """Numbers of the connections it strikes; None: all, the ones opened meanwhile too."""
-        self.strikes = 0
-        """How often it struck."""
 
     def covers(self, path: str) -> bool:
         """Whether it strikes this endpoint at all."""
@@ -46,10 +44,7 @@ class Active:
 
     def hits(self) -> bool:
         """Whether it strikes now, by its share."""
-        if self.fault.share < 1 and self.random.random() >= self.fault.share:
-            return False
-        self.strikes += 1
-        return True
+        return self.fault.share >= 1 or self.random.random() < self.fault.share
 
 
 class Trouble:
@@ -67,7 +62,6 @@ class Trouble:
         """What strikes files of the archive at present."""
         self._dials: list[Active] = []
         self._half_open: list[Active] = []
-        self._skews: list[Active] = []
         self._lists = {
             "frames": self.frames,
             "rest": self.rest,
@@ -75,7 +69,6 @@ class Trouble:
             "files": self.files,
             "dials": self._dials,
         }
-        self._late: dict[Session, tuple[Active, list[Message]]] = {}
         self._timers: list[Timer] = []
         self.skew = 0
         """By how many microseconds the server's clock is ahead."""
@@ -174,7 +167,6 @@ class Trouble:
     def dial(self) -> tuple[int, str, tuple[tuple[str, str], ...]] | None:
         """How a dial fails at present (status, body, headers); status 0: refused, -1: never answered; None: it does not."""
         for active in self._dials:
-            active.strikes += 1
             if active.fault.kind == "reject":
                 status = active.fault.value
                 wait = max(1, -(-(active.ends - self._exchange.clock.now()) // SECOND))
@@ -189,7 +181,6 @@ class Trouble:
         """A stream was asked for; a silent one is acknowledged all the same."""
         for active in self.frames:
             if active.fault.kind == "silent" and self._names(active, session, name):
-                active.strikes += 1
                 session.muted.add(name)
 
     def _names(self, active: Active, session: Session, stream: str) -> bool:

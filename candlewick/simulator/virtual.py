@@ -48,7 +48,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         heappush(self._planned, (when, self._count, handle))
         return handle
 
-    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> "asyncio.Future[T]":  # type: ignore[override]  # noqa: ANN401, ARG002 - asyncio's own signature
+    def run_in_executor(self, _executor: Any, func: Callable[..., T], *args: Any) -> "asyncio.Future[T]":  # type: ignore[override]  # noqa: ANN401 - asyncio's own signature
         """Run `func` here and now; returns a future that is done."""
         future: asyncio.Future[T] = self.create_future()
         try:
