@@ -99,7 +99,7 @@ class GapClosed(Struct, frozen=True, tag=True):
 
 
 class TradeHole(Struct, frozen=True, tag=True):
-    """Trade ids were skipped; `recovered` of `trades` were got from REST, the rest is lost for the reason given."""
+    """Trade ids were skipped; `recovered` of `trades` came late or from REST, the rest is lost for the reason given."""
 
     stream: str
     first_id: int

@@ -1,6 +1,6 @@
 """Whether the trades of a stream are all there, by their ids, which the exchange counts up by one."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 
 from msgspec import Struct
 
@@ -8,7 +8,7 @@ RESTART = 1_000_000
 """An id this far behind is no late one (on the busiest day on record that many trades took 25 minutes): the exchange
 has begun to count anew."""
 
-_OPEN_HOLES = 1024
+_OPEN_HOLES = 65_536
 
 
 class Hole(Struct, frozen=True):
@@ -25,7 +25,7 @@ class Continuity:
     raw trade ids away.
     """
 
-    __slots__ = ("_ends", "_starts", "duplicates", "late", "next_id", "restarts")
+    __slots__ = ("_ends", "_forgotten", "_starts", "duplicates", "late", "next_id", "restarts")
 
     next_id: int | None
     """What comes next if nothing is lost; None before the first trade."""
@@ -43,6 +43,7 @@ class Continuity:
     def reset(self) -> None:
         """Forget what came: the next id is taken whatever it is."""
         self.next_id = None
+        self._forgotten = -1  # ids below it belong to holes too old to remember
         # Open holes as half-open ranges, in order.
         self._starts: list[int] = []
         self._ends: list[int] = []
@@ -59,15 +60,27 @@ class Continuity:
             return True
         return self._take_unexpected(trade_id)
 
+    def is_open(self, hole: Hole) -> bool:
+        """Whether something of `hole` is still missing and would be taken if it came."""
+        first, last = self._parts(hole)
+        return first < last
+
     def give_up(self, hole: Hole) -> int:
-        """Wait no longer for what is missing of `hole`; returns how many of its ids never came."""
-        first, end = hole.first_id, hole.first_id + hole.count
-        lost = 0
-        for index in range(len(self._starts) - 1, -1, -1):
-            if first <= self._starts[index] and self._ends[index] <= end:
-                lost += self._ends[index] - self._starts[index]
-                del self._starts[index], self._ends[index]
+        """Wait no longer for what is missing of `hole`; returns how many of its ids never came.
+
+        Of a hole so old that it is forgotten, all are said to be missing: whatever came of it was not taken.
+        """
+        if hole.first_id < self._forgotten:
+            return hole.count
+        first, last = self._parts(hole)
+        lost = sum(self._ends[first:last]) - sum(self._starts[first:last])
+        del self._starts[first:last], self._ends[first:last]
         return lost
+
+    def _parts(self, hole: Hole) -> tuple[int, int]:
+        """What is left of a hole, as indexes of open holes."""
+        first = bisect_left(self._starts, hole.first_id)
+        return first, max(first, bisect_right(self._ends, hole.first_id + hole.count))
 
     def _take_unexpected(self, trade_id: int) -> "bool | Hole":
         if self.next_id is None:
@@ -77,7 +90,9 @@ class Continuity:
             hole = Hole(self.next_id, trade_id - self.next_id)
             self._starts.append(hole.first_id)
             self._ends.append(trade_id)
-            del self._starts[:-_OPEN_HOLES], self._ends[:-_OPEN_HOLES]
+            if len(self._starts) > _OPEN_HOLES:
+                self._forgotten = self._ends.pop(0)
+                del self._starts[0]
             self.next_id = trade_id + 1
             return hole
         if self._fill(trade_id):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 
 from candlewick.clock import Clock
-from candlewick.errors import CandlewickError, Refused
+from candlewick.errors import ExchangeError, Refused
 from candlewick.events import Event, TradeHole
 from candlewick.exchanges.exchange import StreamKind
 from candlewick.history.client import RestClient
@@ -91,7 +91,7 @@ class TradeMender:
                 continue
             try:
                 page = await self._page(receiver, trade.trade_id, 1)
-            except CandlewickError:
+            except ExchangeError:
                 continue  # the client has told why; the next frame of the stream will decide
             receiver.settle(trade, real=any(one.trade_id == trade.trade_id for one in page))
 
@@ -110,7 +110,7 @@ class TradeMender:
             try:
                 await self._take_turn(receiver)
                 self._failures = 0
-            except CandlewickError as error:
+            except ExchangeError as error:
                 await self._failed(receiver, error)
             if waiting := self._open[receiver]:
                 self._queue(receiver, min(one.due for one in waiting))
@@ -145,7 +145,9 @@ class TradeMender:
             one.due = self._clock.monotonic() + ASK_AGAIN_S
             return
         self._close(
-            receiver, one, f"more than {MOST} in one hole" if one.hole.count > MOST else "the exchange has none of these"
+            receiver,
+            one,
+            f"more than {MOST} in one hole" if one.hole.count > MOST else "the exchange has none of these",
         )
 
     def _close(self, receiver: TradeReceiver, one: _Open, reason: str) -> None:
@@ -156,9 +158,9 @@ class TradeMender:
         self.lost += lost
         if one.recovered or lost:
             told = reason if lost else "recovered"
-            self._tell(TradeHole(receiver.name, one.hole.first_id, one.hole.count, one.recovered, told))
+            self._tell(TradeHole(receiver.name, one.hole.first_id, one.hole.count, one.hole.count - lost, told))
 
-    async def _failed(self, receiver: TradeReceiver, error: CandlewickError) -> None:
+    async def _failed(self, receiver: TradeReceiver, error: ExchangeError) -> None:
         """REST failed: wait, unless asking again cannot help."""
         refused = isinstance(error, Refused)
         now = self._clock.monotonic()

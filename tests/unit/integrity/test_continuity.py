@@ -89,12 +89,16 @@ def test_reset_forgets_what_came() -> None:
 
 
 def test_very_many_holes_keep_the_newest() -> None:
-    """Memory stays bounded on a stream that loses every other trade."""
+    """Memory stays bounded on a stream that loses every other trade, and what is forgotten counts as lost."""
     continuity = Continuity()
-    for number in range(0, 10_000, 2):
+    for number in range(0, 140_000, 2):
         continuity.take(number)
-    assert len(continuity.holes) == 1024
-    assert continuity.holes[-1] == Hole(9997, 1)
+    assert len(continuity.holes) == 65_536
+    assert continuity.holes[-1] == Hole(139_997, 1)
+    assert continuity.take(1) is False
+    assert (continuity.is_open(Hole(1, 1)), continuity.give_up(Hole(1, 1))) == (False, 1)
+    assert (continuity.is_open(Hole(139_997, 1)), continuity.give_up(Hole(139_997, 1))) == (True, 1)
+    assert continuity.give_up(Hole(139_997, 1)) == 0
 
 
 def test_shuffled_stream_is_taken_once_each() -> None:
