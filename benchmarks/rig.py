@@ -1,0 +1,59 @@
+"""The program's own pieces put together as `candlewick run` does, with a REST interface that never answers."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from random import Random
+
+from candlewick.clock import SystemClock
+from candlewick.events import Event
+from candlewick.exchanges.exchange import StreamKind, load
+from candlewick.history.budget import Budget
+from candlewick.history.client import RestClient
+from candlewick.live.connection import PicowsDialer
+from candlewick.market import Interval, Market
+from candlewick.services.ingest import Ingest, Wants
+from candlewick.services.streams import TradeConsumer
+from candlewick.stores.store import Store
+from candlewick.transport import Answer
+
+from benchmarks.blaster import Blaster
+
+VENUE = load("binance").venues[Market.SPOT]
+
+
+class SilentHttp:
+    """REST that takes requests and leaves it at that: what is measured is the live path."""
+
+    async def get(self, url: str, params: object, timeout_s: float) -> Answer:  # noqa: ARG002 - the contract's
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    async def close(self) -> None:
+        pass
+
+
+@asynccontextmanager
+async def ingesting(
+    server: Blaster, names: Sequence[str], kind: StreamKind, store: Store, *,
+    tell: Callable[[Event], None] = lambda _: None, on_trade: TradeConsumer | None = None,
+) -> AsyncIterator[Ingest]:  # fmt: skip
+    """A running ingestion of `names`, connected and with everything subscribed."""
+    clock, random = SystemClock(), Random(1)
+    budget = Budget(requests_per_s=10, burst=10, weight_per_minute=1200)
+    client = RestClient(VENUE, "http://127.0.0.1:1", SilentHttp(), budget, clock, tell, random=random)
+    wants = Wants(
+        symbols=names, intervals=[Interval("1m")], kinds=[kind], stream_url=server.url, history_from=clock.now(),
+        gap_threshold_s=70.0, check_interval_s=300.0, reconnect_base_s=None, workers=5,
+    )  # fmt: skip
+    ingest = Ingest(
+        VENUE, wants, store, client, PicowsDialer(clock), clock=clock, random=random, tell=tell, on_trade=on_trade
+    )
+    running = asyncio.create_task(ingest.run())
+    loop = asyncio.get_running_loop()
+    await loop.run_in_executor(None, server.ask, "wait", 1.0)
+    try:
+        yield ingest
+    finally:
+        running.cancel()
+        await asyncio.wait({running})

@@ -1,0 +1,117 @@
+"""How many frames a second go all the way: closed klines until they are durable, aggregate trades to a consumer."""
+
+import asyncio
+import time
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from candlewick.events import CandlesStored, Event
+from candlewick.exchanges.exchange import StreamKind
+from candlewick.market import Trade
+from candlewick.stores.lmdb import LmdbStore
+from candlewick.stores.memory import MemoryStore
+
+from benchmarks import frames
+from benchmarks.blaster import Blaster
+from benchmarks.place import alone, folder
+from benchmarks.rig import ingesting
+from benchmarks.table import Result
+
+SYMBOLS = 200
+ROUNDS = 3
+
+
+class Rate(NamedTuple):
+    per_s: float
+    cpu_us: float
+
+
+async def _receive_klines(place: Path, server: Blaster, closed: int, total: int) -> Rate:
+    done = asyncio.Event()
+    finished_ns = stored = 0
+
+    def tell(event: Event) -> None:
+        nonlocal stored, finished_ns
+        if isinstance(event, CandlesStored):
+            stored += event.inserted
+            if stored >= closed:
+                finished_ns = time.monotonic_ns()
+                done.set()
+
+    store = LmdbStore.open(place, write=True)
+    try:
+        async with ingesting(server, frames.symbols(SYMBOLS), StreamKind.KLINE, store, tell=tell) as ingest:
+            used = time.process_time()
+            server.start("blast")
+            async with asyncio.timeout(120):
+                await done.wait()
+            used = time.process_time() - used
+            recorder = ingest.recorder
+            assert (stored, recorder.rejected, recorder.refused, recorder.revised) == (closed, 0, 0, 0), recorder
+            began_ns, _ = server.result()
+        assert sum(one.rows for one in store.series()) == closed, "not everything is in the store"
+    finally:
+        store.close()
+    return Rate(total / (finished_ns - began_ns) * 1e9, used / total * 1e6)
+
+
+def kline_round(minutes: int, updates: int) -> Rate:
+    closed = SYMBOLS * minutes
+    with folder() as place, Blaster(frames.kline_blocks, SYMBOLS, minutes, updates) as server:
+        return asyncio.run(_receive_klines(place, server, closed, closed * (updates + 1)))
+
+
+async def _receive_trades(server: Blaster, names: list[str], each: int) -> Rate:
+    done = asyncio.Event()
+    expected = len(names) * each
+    count = finished_ns = 0
+
+    def consume(symbol: str, trade: Trade) -> None:  # noqa: ARG001 - the contract's
+        nonlocal count, finished_ns
+        count += 1
+        if count == expected:
+            finished_ns = time.monotonic_ns()
+            done.set()
+
+    async with ingesting(server, names, StreamKind.AGG_TRADE, MemoryStore(), on_trade=consume) as ingest:
+        used = time.process_time()
+        server.start("blast")
+        async with asyncio.timeout(120):
+            await done.wait()
+        used = time.process_time() - used
+        began_ns, _ = server.result()
+        await asyncio.get_running_loop().run_in_executor(None, time.sleep, 0.2)  # the last repeats
+        repeats = sum(one.believed.continuity.duplicates for one in ingest.trade_streams)
+        assert (count, repeats) == (expected, len(names) * (each // frames.REPEATED)), (count, repeats)
+        assert ingest.trades.skipped == 0, "a hole where there is none"
+    total = expected + repeats
+    return Rate(total / (finished_ns - began_ns) * 1e9, used / total * 1e6)
+
+
+def trade_round(names: list[str], each: int) -> Rate:
+    with Blaster(frames.agg_trade_blocks, names, each) as server:
+        return asyncio.run(_receive_trades(server, names, each))
+
+
+def _judge(what: str, rates: list[Rate], target: float | None) -> Result:
+    found = sorted(rate.per_s for rate in rates)
+    cpu_us = median(rate.cpu_us for rate in rates)
+    return Result(
+        what, median(found), "/s", target, note=f"best of {len(rates)}: {found[-1]:,.0f}; {cpu_us:.2f} us CPU each"
+    )
+
+
+def klines() -> list[Result]:
+    closed = [alone(kline_round, 2_000, 0) for _ in range(ROUNDS)]
+    mixed = [alone(kline_round, 100, 29) for _ in range(ROUNDS)]
+    return [
+        _judge("closed klines, socket to synced LMDB store", closed, 200_000),
+        _judge("klines of which 1 in 30 is closed, likewise", mixed, 200_000),
+    ]
+
+
+def agg_trades() -> list[Result]:
+    names = frames.symbols(10)
+    found = [alone(trade_round, names, 80_000) for _ in range(ROUNDS)]
+    return [_judge("aggTrade, socket to consumer, ids checked, each id once", found, 350_000)]
