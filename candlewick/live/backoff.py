@@ -59,7 +59,7 @@ class Backoff:
 
     def attempted(self, now: float) -> None:
         """An attempt was made without asking `next`: a renewal beside a connection that lives."""
-        self._attempts.note(now, now)
+        self._attempts.note(now)
 
     def peek(self, now: float) -> float:
         """What `next` would return now."""
