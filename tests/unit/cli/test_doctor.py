@@ -52,7 +52,8 @@ def test_doctor_finds_all_well(
     assert "did you mean BTCUSDT" in wrong["symbols"]["found"]
 
 
-def test_doctor_names_what_is_broken(tmp_path: Path, nowhere: None, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("nowhere")
+def test_doctor_names_what_is_broken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A damaged store, a taken port and an exchange that is away are each broken, with the exit code 1."""
     folder = tmp_path / "store"
     folder.mkdir()
@@ -71,7 +72,8 @@ def test_doctor_names_what_is_broken(tmp_path: Path, nowhere: None, capsys: pyte
     assert "         -> stop what listens there" in out
 
 
-def test_doctor_knows_a_run_by_its_port(tmp_path: Path, nowhere: None, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("nowhere")
+def test_doctor_knows_a_run_by_its_port(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A port that a run has is in order, and so is a store that it writes."""
     url = make_store(tmp_path / "store", range(3))
     store = open_store(url, write=True)
@@ -94,7 +96,8 @@ def test_doctor_starts_with_the_settings(monkeypatch: pytest.MonkeyPatch, capsys
     assert "FEEDER_PORT='many'" in findings["settings"]["found"]
 
 
-def test_doctor_before_the_first_run(tmp_path: Path, nowhere: None, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("nowhere")
+def test_doctor_before_the_first_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """That there is no store yet is fine; a folder that cannot be made is not."""
     _, findings = examine(capsys, "--store", f"lmdb://{tmp_path}/new/store", "--port", "0")
     assert (findings["store"]["verdict"], findings["store folder"]["verdict"]) == ("ok", "ok")
