@@ -73,6 +73,9 @@ class Gate:
             self._send_away(pause, now)
         while self._queue:
             first = self._queue[0]
+            if first.granted.done():  # cancelled with others, and not yet taken out by itself
+                heapq.heappop(self._queue)
+                continue
             if self.in_flight >= self._most - (first.priority > URGENT and self._most > 1):
                 return
             if (wait_s := self._budget.ask(first.weight, now, first.priority)) > 0:

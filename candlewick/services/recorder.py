@@ -224,8 +224,9 @@ class Recorder:
             self._tell(revision(self._series[int(kept[0]["series"])], held[0], kept[0]))
         rejected = [self._reject(rows[one.index], one.rule) for one in broken]
         for page in pages:
-            mine = {int(row["series"]) for row in page.rows}
-            page.done.set_result(Outcome(result, [one for one in rejected if self.numbers[one.series] in mine]))
+            if not page.done.done():  # whoever waited for it may be gone
+                mine = {int(number) for number in np.unique(page.rows["series"])}
+                page.done.set_result(Outcome(result, [one for one in rejected if self.numbers[one.series] in mine]))
 
     def _reject(self, row: Rows, rule: str) -> Rejected:
         one = Rejected(self._series[int(row["series"])], int(row["open_time"]), Source(int(row["source"])), rule)

@@ -116,6 +116,24 @@ def test_gate_frees_the_place_of_one_cancelled_as_it_was_let_out() -> None:
     on_desk(story)
 
 
+def test_gate_survives_many_cancelled_together() -> None:
+    """Of waiters that are all cancelled at once none is let out, and those that come later are."""
+
+    async def story(desk: Desk) -> None:
+        tasks = [desk.send(f"history {n}", HISTORY) for n in range(8)]
+        await desk.settle()
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(one) for one in results] == [asyncio.CancelledError] * 8
+        assert (desk.gate.in_flight, desk.gate.waiting) == (0, 0)
+        desk.done.set()
+        await desk.send("later", HISTORY)
+        assert desk.through[-1] == "later"
+
+    on_desk(story)
+
+
 def test_gate_sends_away_who_cannot_wait_for_the_end_of_a_ban() -> None:
     """Those in the queue and those who come later learn at once what forbids asking; the patient stay."""
 
