@@ -20,11 +20,9 @@ def host(port: str | None) -> _Host:
 
 
 async def begin(one: _Host, port: int) -> str:
-    try:
-        await one.serve(Run(), Settings(feeder_port=port))
-        return one.url
-    finally:
-        await one.close()
+    await one.serve(Run(), Settings(feeder_port=port))
+    await one.close()
+    return one.url
 
 
 def test_demo_takes_a_free_port_where_the_usual_one_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
