@@ -105,9 +105,8 @@ def live(store: LmdbStore) -> list[Row]:
     """Rows as they close: one at a time, and 2,000 symbols at a minute boundary."""
     number = store.number(Series(Market.SPOT, "ETHUSDT", Interval("1m")))
     rows = candles(2_000, number)
-    samples, used = [], time.process_time()
-    for at in range(len(rows)):
-        samples.append(seconds(lambda at=at: store.write(rows[at : at + 1])))
+    used = time.process_time()
+    samples = [seconds(lambda at=at: store.write(rows[at : at + 1])) for at in range(len(rows))]
     used = time.process_time() - used
     p50, p99 = percentiles(samples)
     count = 2_000

@@ -176,18 +176,17 @@ class Environment:
         new = not (self.path / "data.mdb").exists()
         if new and not write:
             raise StoreError(f"there is no store at {self.path}: write one first, or name another with --store")
-        env = lmdb.open(
-            str(self.path), map_size=map_size if write else 0, readonly=not write, max_dbs=len(DATABASES),
-            max_readers=_MOST_READERS,
-        )  # fmt: skip
         try:
-            self._check_format(env, write=write)
-            if write:
-                with env.begin(write=True) as txn:
-                    opened = {name: env.open_db(name.encode(), txn=txn) for name in DATABASES}
-                    txn.put(b"format", str(FORMAT).encode(), db=opened["meta"])
-            else:
-                opened = {name: env.open_db(name.encode(), create=False) for name in DATABASES}
+            env = lmdb.open(
+                str(self.path), map_size=map_size if write else 0, readonly=not write, max_dbs=len(DATABASES),
+                max_readers=_MOST_READERS,
+            )  # fmt: skip
+        except lmdb.Error:
+            if new:  # half a first page would be taken for damage the next time
+                (self.path / "data.mdb").unlink(missing_ok=True)
+            raise
+        try:
+            self.databases = self._prepare(env, write=write)
             if new:
                 _sync_folder(self.path)
                 _sync_folder(self.path.parent)
@@ -195,15 +194,26 @@ class Environment:
         except BaseException:
             env.close()
             raise
-        self.databases = opened
         return env
 
-    def _check_format(self, env: Any, *, write: bool) -> None:  # noqa: ANN401  # as above
+    def _prepare(self, env: Any, *, write: bool) -> dict[str, Any]:  # noqa: ANN401  # as above
+        """The databases of a store, made if nothing is there."""
+        if not self._is_empty(env):
+            return {name: env.open_db(name.encode(), create=False) for name in DATABASES}
+        if not write:
+            raise StoreError(f"the store at {self.path} is empty: write it first, or name another with --store")
+        with env.begin(write=True) as txn:
+            databases = {name: env.open_db(name.encode(), txn=txn) for name in DATABASES}
+            txn.put(b"format", str(FORMAT).encode(), db=databases["meta"])
+        return databases
+
+    def _is_empty(self, env: Any) -> bool:  # noqa: ANN401  # as above
+        """Whether nothing is in it yet; if something is, it is a store this program can read."""
         with env.begin() as txn:
+            if not txn.stat()["entries"]:
+                return True
             if txn.get(b"meta") is None:
-                if txn.stat()["entries"] or not write:
-                    raise StoreError(f"{self.path} holds an LMDB file that is not a store: name another with --store")
-                return
+                raise StoreError(f"{self.path} holds an LMDB file that is not a store: name another with --store")
         meta = env.open_db(b"meta", create=False)
         with env.begin() as txn:
             found = txn.get(b"format", db=meta)
@@ -214,6 +224,7 @@ class Environment:
                 f"the store at {self.path} has format {int(found)}, this program reads up to {FORMAT}: "
                 "upgrade candlewick; nothing was changed"
             )
+        return False
 
 
 @contextmanager

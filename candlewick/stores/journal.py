@@ -63,7 +63,9 @@ class View(NamedTuple):
 
     def rows_of(self, number: int, after: int, through: int = _ENDLESS) -> Rows:
         """The rows of a series in entries after `after`, by time, each time as it stood last."""
-        at = np.flatnonzero((self.numbers == number) & (self.sequences > after) & (self.sequences <= through))
+        at = np.flatnonzero(self.numbers == number)
+        sequences = self.sequences[at]
+        at = at[(sequences > after) & (sequences <= through)]
         return rule.newest_per_time(self.rows[at])
 
     def by_series(self, folded: npt.NDArray[np.int64]) -> Iterator[tuple[int, Rows, Flags]]:

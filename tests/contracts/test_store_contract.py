@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import candlewick.stores.lmdb
 from candlewick.errors import StoreError, UsageError
 from candlewick.market import DAY, MINUTE, Candle, Interval, Market, Series, Span
 from candlewick.stores.lmdb import LmdbStore
@@ -255,6 +256,12 @@ def test_store_keeps_state(store: Store) -> None:
     assert store.state("wanted") is None
 
 
+def test_store_tidies_when_there_is_nothing(store: Store) -> None:
+    """An empty store has nothing that could wait, and may be announced all the same."""
+    store.announce("http://127.0.0.1:8080")
+    assert not store.tidy()
+
+
 def test_store_is_closed_for_good(store: Store) -> None:
     """Closing twice is fine; using it afterwards is an error that says so."""
     store.number(MINUTES)
@@ -324,45 +331,50 @@ def random_rows(rng: random.Random, numbers: list[Series]) -> Rows:
     return batch
 
 
+def check_against(store: Store, model: Model, numbers: list[Series], rng: random.Random) -> None:
+    """One series whole, and a random span of it."""
+    number = rng.randrange(len(numbers))
+    held = model.read(number)
+    assert same(store.read(numbers[number]), held)
+    if len(held):
+        low, high = sorted(rng.choice(held["open_time"]) for _ in range(2))
+        inside = held[(held["open_time"] >= low) & (held["open_time"] < high)]
+        last = rng.choice([None, 1, 7, 700])
+        expected = inside if last is None else inside[-last:]
+        assert same(store.read(numbers[number], int(low), int(high), last=last), expected)
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("kind", ["memory", "lmdb"])
-def test_store_agrees_with_a_plain_model(kind: str, seed: int, tmp_path: Path) -> None:
+def test_store_agrees_with_a_plain_model(kind: str, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is written in whatever order, a store does what a dict would; folding and reopening change nothing."""
     rng = random.Random(seed)
 
-    def reopened() -> Store:
+    def opened() -> Store:
         return MemoryStore() if kind == "memory" else LmdbStore.open(tmp_path, write=True, map_size=1 << 20)
 
-    store, model = reopened(), Model()
+    monkeypatch.setattr(candlewick.stores.lmdb, "_JOURNAL_ROWS", 500)
+    store, model = opened(), Model()
     numbers = [MINUTES, MONTHS, Series(Market.SPOT, "X", Interval("1w")), Series(Market.SPOT, "X", Interval("1s"))]
     for series in numbers:
         store.number(series)
     for _ in range(60):
         rows = random_rows(rng, numbers)
         expected, result = model.write(rows), store.write(rows)
-        assert (result.inserted, result.confirmed, result.unchanged) == tuple(
-            len(expected[name]) for name in ("inserted", "confirmed", "unchanged")
-        )
+        counts = tuple(len(expected[name]) for name in ("inserted", "confirmed", "unchanged"))
+        assert (result.inserted, result.confirmed, result.unchanged) == counts
         for name, pairs in (("changed", result.changed), ("refused", result.refused)):
             assert sorted((old.tobytes(), new.tobytes()) for old, new in pairs) == sorted(expected[name])
-        if isinstance(store, LmdbStore):
-            if rng.random() < 0.3:
-                store.fold(rng.choice([1, 100, 100_000]))
-            if rng.random() < 0.1:
-                store.close()
-                store = reopened()
-        number = rng.randrange(len(numbers))
-        held = model.read(number)
-        assert same(store.read(numbers[number]), held)
-        if len(held):
-            low, high = sorted(rng.choice(held["open_time"]) for _ in range(2))
-            inside = held[(held["open_time"] >= low) & (held["open_time"] < high)]
-            last = rng.choice([None, 1, 7, 700])
-            expected_rows = inside if last is None else inside[-last:]
-            assert same(store.read(numbers[number], int(low), int(high), last=last), expected_rows)
+        if isinstance(store, LmdbStore) and rng.random() < 0.3:
+            store.fold(rng.choice([1, 100, 100_000]))
+        while rng.random() < 0.5 and store.tidy():
+            pass
+        if isinstance(store, LmdbStore) and rng.random() < 0.1:
+            store.close()
+            store = opened()
+        check_against(store, model, numbers, rng)
     for number, info in enumerate(store.series()):
         held = model.read(number)
-        assert info.rows == len(held)
-        if len(held):
-            assert (info.first, info.last) == (held["open_time"][0], held["open_time"][-1])
+        edges = (held["open_time"][0], held["open_time"][-1]) if len(held) else (None, None)
+        assert (info.rows, info.first, info.last) == (len(held), *edges)
     store.close()
