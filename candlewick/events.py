@@ -79,6 +79,15 @@ class CandleRevised(Struct, frozen=True, tag=True):
     fields: tuple[str, ...]
 
 
+class CandleDisputed(Struct, frozen=True, tag=True):
+    """The exchange's own trades add up to another candle than the one it gave; what it gave is held."""
+
+    series: Series
+    held: Candle
+    built: Candle
+    fields: tuple[str, ...]
+
+
 class GapFound(Struct, frozen=True, tag=True):
     """Candles that should be there are not."""
 
@@ -132,5 +141,5 @@ class StoreTrouble(Struct, frozen=True, tag=True):
 
 Event = (
     FeedUp | FeedDown | FeedRenewed | StreamSilent | StreamRevived | CandleRejected | FrameRejected | CandlesStored
-    | CandleRevised | GapFound | GapClosed | TradeHole | RestTrouble | ClockOff | StoreTrouble
+    | CandleRevised | CandleDisputed | GapFound | GapClosed | TradeHole | RestTrouble | ClockOff | StoreTrouble
 )  # fmt: skip

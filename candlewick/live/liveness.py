@@ -8,6 +8,8 @@ happened that the stream did not tell is it called silent. A quiet market costs 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from candlewick.market import format_time
+
 FIRST_WORD_S = 5.0
 """A stream that never delivered is suspected after this."""
 GAPS_MISSED = 3.0
@@ -136,8 +138,8 @@ class Watch:
         elif activity > self._baseline and activity.trades > 0:
             self._confirm_at = now + GRACE_S
             self._found = (
-                f"REST counted {activity.trades} trades in the candle of {activity.open_time // 1000}, "
-                f"after {self._baseline.trades} in that of {self._baseline.open_time // 1000}; the stream told none"
+                f"REST counted {activity.trades} trades in the candle of {format_time(activity.open_time)}, "
+                f"after {self._baseline.trades} in that of {format_time(self._baseline.open_time)}; the stream told none"
             )
         else:
             self._baseline = activity

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from candlewick.clock import Clock
 from candlewick.errors import DecodeError, ExchangeError
-from candlewick.events import Event, FeedUp, FrameRejected
+from candlewick.events import Event, FeedUp, FrameRejected, StoreTrouble
 from candlewick.exchanges.exchange import StreamKind, Subscription, Venue
 from candlewick.history.budget import HISTORY, REPAIR, URGENT
 from candlewick.history.client import RestClient
@@ -15,7 +15,8 @@ from candlewick.integrity.continuity import Hole
 from candlewick.live.feed import Feed
 from candlewick.live.liveness import Activity, Watch
 from candlewick.live.stream import Stream
-from candlewick.market import MINUTE, Interval, Quote, Series, Span, Ticker
+from candlewick.market import MINUTE, Interval, Quote, Series, Span, Ticker, Trade
+from candlewick.services.crosscheck import CrossCheck
 from candlewick.services.ledger import Ledger
 from candlewick.services.recorder import Recorder, Rejected
 from candlewick.services.repair import Job, Mended, Repairer
@@ -24,6 +25,8 @@ from candlewick.services.trades import TradeMender
 from candlewick.stores.store import Quarantined, Source, Store
 from candlewick.transport import Dialer
 
+STOP_S = 8.0
+"""How long the store has at the stop to take what was received; REST has it all at the next start."""
 SCAN_WINDOW = 30 * MINUTE
 """How far back the periodic scan looks."""
 
@@ -54,6 +57,9 @@ class Ingest:
         self.venue, self.wants = venue, wants
         self._client, self._clock, self._on_event = client, clock, tell
         self._on_trade = on_trade or (lambda symbol, trade: self.last_prices.__setitem__(symbol, trade.price))
+        # Longer candles that begin with idle minutes may open at their price or at the first trade's: not documented.
+        short = [Series(venue.market, s, i) for s in wants.symbols for i in wants.intervals if i.nominal <= MINUTE]
+        self.crosscheck = CrossCheck(store, short, clock, self._tell)
         self.last_prices: dict[str, float] = {}
         wanted = [Series(venue.market, s, i) for s in wants.symbols for i in wants.intervals]
         held = [one.series for one in store.series() if one.series.market == venue.market]
@@ -136,7 +142,8 @@ class Ingest:
             # Where single trades cannot be asked for, their ids skip by nature (see the exchange's README): no holes.
             askable = kind is StreamKind.AGG_TRADE or self.venue.trades(symbol, 0, 1) is not None
             mend = self.trades.mend if askable else _ignore
-            trade = TradeReceiver(watch.name, kind, symbol, decode, watch, self._on_trade, mend, self.trades.doubt)
+            consume = self._check_trade if kind is StreamKind.TRADE and askable else self._on_trade
+            trade = TradeReceiver(watch.name, kind, symbol, decode, watch, consume, mend, self.trades.doubt)
             self.trade_streams.append(trade)
             return trade.receive
         if kind is StreamKind.BOOK_TICKER:
@@ -144,6 +151,10 @@ class Ingest:
             return self.quotes[symbol].receive
         self.tickers[symbol] = LatestReceiver(decode, watch)
         return self.tickers[symbol].receive
+
+    def _check_trade(self, symbol: str, trade: Trade) -> None:
+        self.crosscheck.take(symbol, trade)
+        self._on_trade(symbol, trade)
 
     async def run(self) -> None:
         """Take in, repair and watch until cancelled; then keep what was received."""
@@ -155,10 +166,13 @@ class Ingest:
                 tasks.create_task(self.feed.run())
                 tasks.create_task(self._tick())
                 tasks.create_task(self._scan())
-                recording.add_done_callback(lambda done: done.cancelled() or done.result())
+                tasks.create_task(_outlive(recording))
         finally:
             self.recorder.close()
-            await recording
+            await asyncio.wait({recording}, timeout=STOP_S)
+            if not recording.done():
+                recording.cancel()
+                self._tell(StoreTrouble(f"given up at the stop: {self.recorder.trouble}", self.recorder.waiting, 0.0))
 
     async def _tick(self) -> None:
         """Once a second: which closes are overdue."""
@@ -229,6 +243,11 @@ class Ingest:
         except ExchangeError:
             return None  # the client has told why
         return Activity(candles[-1].open_time, candles[-1].trades) if candles else Activity(0, 0)
+
+
+async def _outlive(recording: "asyncio.Task[None]") -> None:
+    """Where the recorder fails, everything ends: nothing received could be kept."""
+    await asyncio.shield(recording)
 
 
 def _ignore(receiver: TradeReceiver, hole: Hole) -> None:

@@ -176,6 +176,11 @@ def _say_revised(event: events.CandleRevised) -> str:
     return f"{event.series} at {when} was revised: {', '.join(event.fields)} differ from what was held"
 
 
+def _say_disputed(event: events.CandleDisputed) -> str:
+    when = format_time(event.held.open_time)
+    return f"{event.series} at {when} is not what its trades add up to: {', '.join(event.fields)} differ"
+
+
 def _say_gap_found(event: events.GapFound) -> str:
     return f"{_candles(event.series, event.candles)} missing from {event.span} in {event.series}"
 
@@ -228,6 +233,7 @@ _SENTENCES: dict[type, tuple[int, Callable[[Any], str]]] = {
         lambda e: f"{_many(e.inserted, 'candle')} written, {e.latency_ms:g} ms after the frame",
     ),
     events.CandleRevised: (logging.WARNING, _say_revised),
+    events.CandleDisputed: (logging.WARNING, _say_disputed),
     events.GapFound: (logging.WARNING, _say_gap_found),
     events.GapClosed: (logging.INFO, _say_gap_closed),
     events.TradeHole: (logging.WARNING, _say_trade_hole),

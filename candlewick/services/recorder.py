@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from msgspec.structs import astuple
 
-from candlewick.clock import Clock
+from candlewick.clock import SECOND, Clock
 from candlewick.errors import StoreError
 from candlewick.events import CandleRejected, CandleRevised, CandlesStored, Event, StoreTrouble
 from candlewick.integrity.rules import Broken, Grids, check
@@ -86,6 +86,7 @@ class Recorder:
         self._loop = asyncio.get_running_loop()
         self._turn = 0
         self._busy_until = 0.0
+        self._committing_since = 0
         self._wake = asyncio.Event()
         self._pressure = False
         self._closing = False
@@ -104,6 +105,12 @@ class Recorder:
     def waiting(self) -> int:
         """Candles not yet on disk."""
         return len(self._received) + sum(len(page.rows) for page in self._pages)
+
+    @property
+    def oldest_s(self) -> float | None:
+        """How long the oldest candle that is not on disk has waited; None when none waits."""
+        since = min((at for at in (self._committing_since, *self._received[:1]) if at), default=0)
+        return (self._clock.now() - since) / SECOND if since else None
 
     def add(self, number: int, candle: Candle, raw: bytes) -> int:
         """A closed candle of the live feed; returns when it was received.
@@ -176,8 +183,10 @@ class Recorder:
         broken = check(rows, self._grids, self._clock.now())
         kept = np.delete(rows, [one.index for one in broken]) if broken else rows
         aside, self._aside = self._aside, []
+        self._committing_since = received[0] if received else 0
         result = await self._store(kept, [*aside, *(self._quarantined(rows, raw, one) for one in broken)])
         now = self._clock.now()
+        self._committing_since = 0
         self.durability.observe_many((now - np.array(received, dtype=np.int64)) / 1e6)
         self._settle(result, rows, broken, pages)
         waited_ms = (now - received[0]) / 1000 if received else 0.0

@@ -242,7 +242,9 @@ class Repairer:
 
     def _announce(self, series: Series, holes: list[Span], cause: str) -> None:
         for hole in holes:
-            if (series, hole) not in self._told:
+            before = self._recorder.store.read(series, end=hole.start, columns=["open_time"], last=1)
+            # What lies before the first candle is history yet to be filled, and no gap.
+            if len(before) and (series, hole) not in self._told:
                 self._told.add((series, hole))
                 self.gaps_found += 1
                 self._tell(GapFound(series, hole, series.interval.count(hole), cause))
@@ -276,6 +278,8 @@ class Repairer:
 
     def _close(self, series: Series, hole: Span, left: list[Span], absent: list[Span], still: list[Span]) -> None:
         """Tell the end of a hole, if it has one."""
+        if (series, hole) not in self._told:
+            return
         inside = [one for one in left if hole.start <= one.start and one.end <= hole.end]
         if any(one in still for one in inside):
             return

@@ -50,6 +50,7 @@ def counters(ingest: Ingest, observer: Observer, client: RestClient) -> Counters
         trade_holes=ingest.trades.skipped,
         recovered_trades=ingest.trades.recovered,
         differences=recorder.revised,
+        crosschecks={"equal": ingest.crosscheck.equal, "different": ingest.crosscheck.different},
         gaps_found=ingest.repairer.gaps_found,
         gaps_closed=ingest.repairer.gaps_closed,
         candles_recovered=ingest.repairer.candles_recovered,
@@ -138,11 +139,15 @@ def latencies(ingest: Ingest, rest: Histogram) -> Latencies:
     )
 
 
-def memory_mb() -> float:
-    """Resident memory of this process in megabytes; where the kernel does not tell, the most that ever was."""
+def own_memory_mb() -> float:
+    """Memory of this process alone, in megabytes: pages of the store's file that the kernel keeps at hand do not count.
+
+    Where the kernel does not tell (anything but Linux) it is the most that was ever resident.
+    """
     try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     except OSError:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
-    return round(pages * resource.getpagesize() / 1e6, 1)
+    own = next(line for line in lines if line.startswith("RssAnon:"))
+    return round(int(own.split()[1]) * 1024 / 1e6, 1)

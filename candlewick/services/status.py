@@ -58,6 +58,8 @@ class Counters(Struct, frozen=True, kw_only=True):
     recovered_trades: int = 0
     differences: int = 0
     """Candles for which REST and the live stream disagreed."""
+    crosschecks: dict[str, int] = {}
+    """Candles held against those built from single trades: equal, different."""
     gaps_found: int = 0
     gaps_closed: int = 0
     candles_recovered: int = 0

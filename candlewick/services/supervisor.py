@@ -132,7 +132,7 @@ class Run:
                 since_s = round_trip_s / 2 / self.clock.speed * (speed or self.clock.speed)
                 behind = self.clock.set_now(time + int(since_s * SECOND), speed)
                 self.clock_behind_ms = behind / 1000
-                if abs(self.clock_behind_ms) > CLOCK_TOLERANCE_MS:
+                if abs(self.clock_behind_ms) > CLOCK_TOLERANCE_MS * self.clock.speed and speed is None:
                     self.observer.tell(ClockOff(self.clock_behind_ms))
                 return
 
@@ -172,7 +172,7 @@ class Run:
             store=StoreStatus(location=self.store.location, connected=True),
             rest=snapshot.rest(self.client, self.budget, self.clock.now()),
             errors_24h=self.observer.errors_24h(),
-            memory_mb=snapshot.memory_mb(),
+            memory_mb=snapshot.own_memory_mb(),
             clock_behind_ms=self.clock_behind_ms,
             waiting_for=self.waiting_for,
         )
@@ -188,6 +188,7 @@ class Run:
             series=snapshot.series(self.ingest, self.clock),
             latencies=snapshot.latencies(self.ingest, self.rest_latency),
             buffer_size=self.ingest.recorder.waiting,
+            buffer_age_s=self.ingest.recorder.oldest_s,
             pending_backfills=self.ingest.repairer.pending,
             gap_check_last=self.ingest.scanned_at,
         )

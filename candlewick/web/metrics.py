@@ -75,6 +75,7 @@ LABELLED = (
     Labelled("candlewick_frames_total", "Frames received, by kind of stream.", "kind", lambda s: s.counters.frames),
     Labelled("candlewick_unknown_frames_total", "Frames of unknown kinds, by what they call themselves.", "what", lambda s: s.counters.unknown_frames),
     Labelled("candlewick_candles_rejected_total", "Candles in the quarantine, by the rule they broke.", "rule", lambda s: s.counters.candles_rejected),
+    Labelled("candlewick_crosschecks_total", "Candles held against those built from single trades, by result.", "result", lambda s: s.counters.crosschecks),
     Labelled("candlewick_rest_requests_total", "REST requests, by outcome.", "outcome", lambda s: s.counters.rest_requests),
     Labelled("candlewick_events_total", "Events, by name.", "event", lambda s: s.counters.events),
 )  # fmt: skip
