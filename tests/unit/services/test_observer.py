@@ -36,6 +36,7 @@ ONE_OF_EACH: tuple[events.Event, ...] = (
     events.RestTrouble("klines", "timed out", 2.0),
     events.ClockOff(-1500.0),
     events.StoreTrouble("no space left", 10, 0.4),
+    events.CandleDisputed(SERIES, CANDLE, CANDLE, ("volume",)),
 )
 
 

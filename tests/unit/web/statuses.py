@@ -48,6 +48,7 @@ def good(**changes: object) -> Status:
             candles_processed=20,
             candles_written=18,
             candles_rejected={"high_below_low": 1},
+            crosschecks={"equal": 9, "different": 1},
             rest_requests={"success": 7, "rate_limited": 1},
             events={"FeedUp": 1},
             gaps_found=2,
