@@ -1,5 +1,7 @@
 """Is a stream dead or is its market quiet?"""
 
+from itertools import pairwise
+
 from candlewick.live.liveness import Activity, Finding, Liveness, Remedy, Revived, Silent, Suspect, Watch
 
 NAME = "btcusdt@kline_1m"
@@ -21,8 +23,10 @@ class Market:
     def run(self, seconds: int, *, answer_s: float = 0.0) -> None:
         for _ in range(seconds):
             self.now += 1
-            if self.delivers and self.trades_per_s and int(self.now * min(self.trades_per_s, 0.5)) > int(
-                (self.now - 1) * min(self.trades_per_s, 0.5)
+            if (
+                self.delivers
+                and self.trades_per_s
+                and int(self.now * min(self.trades_per_s, 0.5)) > int((self.now - 1) * min(self.trades_per_s, 0.5))
             ):
                 self.watch.frames += 1
             for finding in list(self.liveness.tick(self.now)):
@@ -88,7 +92,7 @@ def test_watch_renews_a_silent_stream_ever_less_often() -> None:
     market.run(600)
     attempts = [(after_s, finding.attempt) for after_s, finding in market.of(Remedy) if isinstance(finding, Remedy)]
     assert [attempt for _, attempt in attempts] == list(range(1, len(attempts) + 1))
-    pauses = [later - sooner for (sooner, _), (later, _) in zip(attempts, attempts[1:], strict=False)]
+    pauses = [later - sooner for (sooner, _), (later, _) in pairwise(attempts)]
     assert pauses == sorted(pauses)
     assert len(attempts) < 8
 

@@ -1,6 +1,7 @@
 """What to say on one connection, when, and when it must be given up."""
 
 import json
+from itertools import pairwise
 
 from candlewick.exchanges.binance import EXCHANGE
 from candlewick.exchanges.exchange import Acknowledged, ControlError, ShutdownNotice
@@ -29,7 +30,7 @@ def test_session_spaces_its_messages() -> None:
     limits = VENUE.stream_limits
     assert len(messages) == -(-1000 // limits.names_per_message)
     times = [when for when, _ in messages]
-    assert all(later - sooner >= 1 / limits.messages_per_second - 1e-9 for sooner, later in zip(times, times[1:], strict=False))
+    assert all(later - sooner >= 1 / limits.messages_per_second - 1e-9 for sooner, later in pairwise(times))
     names = [name for _, text in messages for name in json.loads(text)["params"]]
     assert names == [f"s{number}@kline_1m" for number in range(1000)]
 

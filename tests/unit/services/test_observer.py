@@ -97,7 +97,7 @@ def test_observer_names_a_gap_as_operators_look_for_it(log: io.StringIO) -> None
     assert hourly["message"].startswith("2 candles of 1h missing from")
 
 
-@pytest.mark.parametrize(("level", "expected"), [("debug", 15), ("info", 14), ("warn", 10), ("error", 1)])
+@pytest.mark.parametrize(("level", "expected"), [("debug", 16), ("info", 15), ("warn", 11), ("error", 1)])
 def test_log_level_is_respected(log: io.StringIO, level: str, expected: int) -> None:
     """LOG_LEVEL decides what is written, and never what is counted."""
     start_logging(LogLevel(level), log)
