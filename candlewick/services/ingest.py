@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import NamedTuple
 
+import msgspec
+
 from candlewick.clock import Clock
 from candlewick.errors import DecodeError, ExchangeError
 from candlewick.events import Event, FeedUp, FrameRejected, StoreTrouble
@@ -81,6 +83,7 @@ class Ingest:
         self.quotes: dict[str, LatestReceiver[Quote]] = {}
         self.tickers: dict[str, LatestReceiver[Ticker]] = {}
         self.trade_streams: list[TradeReceiver] = []
+        self._confirmed_key = f"confirmed:{venue.market}"
         self._expect()
         self.feed = Feed(
             venue, wants.stream_url, self._streams(), dialer=dialer, clock=clock, random=random, probe=self._probe,
@@ -96,16 +99,26 @@ class Ingest:
     def _expect(self) -> None:
         """Where each series stands: what is held, and from where on REST has not vouched for it."""
         store = self.recorder.store
+        kept = store.state(self._confirmed_key)
+        confirmed_before = msgspec.msgpack.decode(kept, type=dict[str, int]) if kept else {}
         for series in self.series:
-            start = self._wanted_from(series)
+            start = confirmed_before.get(str(series), self._wanted_from(series))
             rows = store.read(series, start, columns=["open_time", "source"])
             live = rows["open_time"][rows["source"] == Source.LIVE]
-            held_until = series.interval.next(int(rows["open_time"][-1])) if len(rows) else 0
-            confirmed = int(live[0]) if len(live) else held_until or start
+            newest = store.read(series, columns=["open_time"], last=1)["open_time"]
+            held_until = series.interval.next(int(newest[0])) if len(newest) else 0
+            confirmed = int(live[0]) if len(live) else max(start, held_until)
             # What is missing before now is the scan's to ask for; the ledger follows what closes from here on.
             frontier = max(held_until, self.repairer.settled_end(series.interval))
             one = self.ledger.expect(series, frontier, confirmed, self.wants.gap_threshold_s)
             one.last_close = held_until
+
+    async def _keep_confirmed(self) -> None:
+        """Remember up to where REST has vouched, so that the next start need not read every candle."""
+        confirmed = {str(one.series): one.confirmed for one in self.ledger.series.values()}
+        await self.recorder.on_store(
+            self.recorder.store.set_state, self._confirmed_key, msgspec.msgpack.encode(confirmed)
+        )
 
     def _wanted_from(self, series: Series) -> int:
         """Where the history of a series begins: decided when it is new, and kept."""
@@ -193,6 +206,7 @@ class Ingest:
             for series in self.series:
                 await self.scan(series, recent)
             self.scanned_at = self._clock.now()
+            await self._keep_confirmed()
 
     async def scan(self, series: Series, start: int | None) -> None:
         """Ask for the holes of a series since `start` (its first candle when None), and confirm what is live."""
