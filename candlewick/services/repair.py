@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 from candlewick.clock import SECOND, Clock
 from candlewick.errors import Banned, CandlewickError, RateLimited, Refused
-from candlewick.events import Event, GapClosed, GapFound, RestTrouble
+from candlewick.events import Event, GapFound, RestTrouble
 from candlewick.history.budget import REPAIR
 from candlewick.history.client import RestClient
 from candlewick.integrity.gaps import missing_spans
 from candlewick.market import HOUR, Interval, Series, Span, format_time
+from candlewick.services.holes import Holes
 from candlewick.services.recorder import Recorder
 from candlewick.services.status import RepairResult
 from candlewick.stores.store import Absence, Reason, Source, to_rows
@@ -85,11 +86,11 @@ class Repairer:
         self._busy: set[Series] = set()
         self._count = 0
         self._wake = asyncio.Event()
-        self._asked: dict[tuple[Series, Span], int] = {}
+        self._asked: dict[Series, dict[Span, int]] = {}
         """Holes for which REST had nothing, and when it was first asked."""
         self._failures: dict[Series, int] = {}
-        self._told: set[tuple[Series, Span]] = set()
-        self.candles_recovered = self.gaps_found = self.gaps_closed = 0
+        self.holes = Holes()
+        self.candles_recovered = 0
 
     @property
     def pending(self) -> int:
@@ -107,10 +108,6 @@ class Repairer:
             self._count += 1
             heapq.heappush(self._queue, (job.priority, self._count, job.series))
         self._wake.set()
-
-    def missing(self, series: Series) -> int:
-        """Candles of a series that were found missing and have neither come nor got a reason yet."""
-        return sum(series.interval.count(hole) for one, hole in self._told if one == series)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -212,7 +209,8 @@ class Repairer:
         series, interval = job.series, job.series.interval
         span = Span(interval.ceil(job.span.start), min(job.span.end, self.settled_end(interval)))
         holes = self._missing(series, span)
-        self._announce(series, holes, job.cause)
+        for hole in self.holes.find(series, self._after_first(series, holes)):
+            self._tell(GapFound(series, hole, interval.count(hole), job.cause))
         whole = [span] if job.whole and span.start < span.end else []
         seen: list[tuple[Span, int]] = []
         recovered = 0
@@ -240,14 +238,11 @@ class Repairer:
         held = self._recorder.store.read(series, span.start, span.end, columns=["open_time"])["open_time"]
         return missing_spans(held, series.interval, span, self._recorder.store.absences(series))
 
-    def _announce(self, series: Series, holes: list[Span], cause: str) -> None:
-        for hole in holes:
-            before = self._recorder.store.read(series, end=hole.start, columns=["open_time"], last=1)
-            # What lies before the first candle is history yet to be filled, and no gap.
-            if len(before) and (series, hole) not in self._told:
-                self._told.add((series, hole))
-                self.gaps_found += 1
-                self._tell(GapFound(series, hole, series.interval.count(hole), cause))
+    def _after_first(self, series: Series, holes: list[Span]) -> list[Span]:
+        """Without what lies before the first candle: that is history yet to be filled, and no gap."""
+        if not holes or len(self._recorder.store.read(series, end=holes[0].start, columns=["open_time"], last=1)):
+            return holes
+        return holes[1:]
 
     async def _account(self, job: Job, span: Span, holes: list[Span], seen: list[tuple[Span, int]]) -> Mended:
         """Say what became of every hole; call absent what REST has twice shown not to have."""
@@ -255,14 +250,14 @@ class Repairer:
         left = self._missing(series, span) if holes else []
         # A hole of which REST showed a later candle, but none of its own, may be the exchange's.
         shown = [hole for hole in left if any(ask.start <= hole.start and hole.end <= latest for ask, latest in seen)]
-        absent = self._proved_absent(series, shown)
+        absent = self._proved_absent(series, span, shown)
         if absent:
             await self._record(series, absent)
         still = [hole for hole in left if hole not in absent]
         recovered = sum(map(interval.count, holes)) - sum(map(interval.count, left))
         self.candles_recovered += recovered
-        for hole in holes:
-            self._close(series, hole, left, absent, still)
+        for closed in self.holes.settle(series, span, absent, still):
+            self._tell(closed)
         if still and any(hole in shown for hole in still):
             again = Span(still[0].start, still[-1].end)
             self._clock.call_later(
@@ -276,29 +271,21 @@ class Repairer:
         self._on_mended(mended)
         return mended
 
-    def _close(self, series: Series, hole: Span, left: list[Span], absent: list[Span], still: list[Span]) -> None:
-        """Tell the end of a hole, if it has one."""
-        if (series, hole) not in self._told:
-            return
-        inside = [one for one in left if hole.start <= one.start and one.end <= hole.end]
-        if any(one in still for one in inside):
-            return
-        self._told.discard((series, hole))
-        candles = series.interval.count(hole)
-        lost = sum(map(series.interval.count, inside))
-        reason = "the exchange has none" if any(one in absent for one in inside) else "recovered"
-        self.gaps_closed += 1
-        self._tell(GapClosed(series, hole, candles, candles - lost, reason))
-
-    def _proved_absent(self, series: Series, holes: list[Span]) -> list[Span]:
-        """Those holes that were asked for before, long enough ago."""
+    def _proved_absent(self, series: Series, span: Span, holes: list[Span]) -> list[Span]:
+        """Those holes of a span that were asked for before, long enough ago."""
         now = self._clock.now()
+        before = self._asked.pop(series, {})
+        asked = {one: time for one, time in before.items() if one.end <= span.start or span.end <= one.start}
         proved: list[Span] = []
         for hole in holes:
+            first = before.get(hole, now)
             apart = min(self._ask_again, int(ASK_AGAIN_OLD_S * SECOND)) if hole.end < now - OLD else self._ask_again
-            if now - self._asked.setdefault((series, hole), now) >= apart:
+            if now - first >= apart:
                 proved.append(hole)
-                del self._asked[series, hole]
+            else:
+                asked[hole] = first
+        if asked:
+            self._asked[series] = asked
         return proved
 
     async def _record(self, series: Series, spans: list[Span]) -> None:

@@ -51,8 +51,8 @@ def counters(ingest: Ingest, observer: Observer, client: RestClient) -> Counters
         recovered_trades=ingest.trades.recovered,
         differences=recorder.revised,
         crosschecks={"equal": ingest.crosscheck.equal, "different": ingest.crosscheck.different},
-        gaps_found=ingest.repairer.gaps_found,
-        gaps_closed=ingest.repairer.gaps_closed,
+        gaps_found=ingest.repairer.holes.found,
+        gaps_closed=ingest.repairer.holes.closed,
         candles_recovered=ingest.repairer.candles_recovered,
         reconnects=sum(shard.reconnects for shard in feed.shards),
         renewals=sum(shard.renewals for shard in feed.shards),
@@ -108,7 +108,7 @@ def series(ingest: Ingest, clock: Clock) -> tuple[SeriesStatus, ...]:
                 last_price=price,
                 lag_s=(now - expected.last_close) / SECOND if expected.last_close else None,
                 stale=expected.stale,
-                missing=ingest.repairer.missing(one),
+                missing=ingest.repairer.holes.missing(one),
             )
         )
     return tuple(statuses)
