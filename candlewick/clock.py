@@ -51,6 +51,8 @@ class SystemClock:
         self._monotonic = monotonic or _seconds_since_boot
         self.speed = speed
         self._base = self._monotonic()
+        self._passed_s = self._base
+        """What `monotonic` showed at `_base`: it goes on from there when the speed changes."""
         self._start = system_now() if start is None else start
 
     def now(self) -> int:
@@ -59,7 +61,7 @@ class SystemClock:
 
     def monotonic(self) -> float:
         """Seconds of market time since an arbitrary moment."""
-        return self._monotonic() * self.speed
+        return self._passed_s + (self._monotonic() - self._base) * self.speed
 
     async def sleep(self, seconds: float) -> None:
         """Wait `seconds` of market time."""
@@ -72,7 +74,7 @@ class SystemClock:
     def set_now(self, now: int, speed: float | None = None) -> int:
         """Follow the exchange's clock from here on; returns by how many microseconds this one was behind it."""
         behind = now - self.now()
-        self._base, self._start = self._monotonic(), now
+        self._passed_s, self._base, self._start = self.monotonic(), self._monotonic(), now
         if speed is not None:
             self.speed = speed
         return behind

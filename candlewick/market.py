@@ -19,6 +19,7 @@ DAY = 24 * HOUR
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_MONDAY = 4 * DAY  # 1970-01-01 was a Thursday
+_YEARS = (-1900 * 366 * DAY, 7900 * 365 * DAY)  # about as far as `datetime` reaches
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY, "w": 7 * DAY}
 
 
@@ -84,16 +85,14 @@ class Interval:
         """The open time of the candle that contains `time`."""
         if not self.months:
             return time - (time - self._origin) % self.nominal
-        when = _EPOCH + timedelta(microseconds=time)
-        index = (when.year - 1970) * 12 + when.month - 1
+        index = _month(time)
         return _month_start(index - index % self.months)
 
     def next(self, open_time: int) -> int:
         """The open time of the candle after the one that opens at `open_time`."""
         if not self.months:
             return open_time + self.nominal
-        when = _EPOCH + timedelta(microseconds=open_time)
-        return _month_start((when.year - 1970) * 12 + when.month - 1 + self.months)
+        return _month_start(_month(open_time) + self.months)
 
     def previous(self, open_time: int) -> int:
         """The open time of the candle before the one that opens at `open_time`."""
@@ -127,6 +126,12 @@ class Interval:
             times.append(first)
             first = self.next(first)
         return times
+
+
+def _month(time: int) -> int:
+    """The month that contains `time`, counted from the epoch's; a damaged time that no calendar has is at its edge."""
+    when = _EPOCH + timedelta(microseconds=min(max(time, _YEARS[0]), _YEARS[1]))
+    return (when.year - 1970) * 12 + when.month - 1
 
 
 def _month_start(index: int) -> int:
