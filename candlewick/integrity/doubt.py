@@ -3,6 +3,9 @@
 from candlewick.integrity.continuity import RESTART, Continuity, Hole
 from candlewick.market import Trade
 
+NEAR = 1000
+"""Two ids that leave ids out agree with each other if they lie this near: frames are lost by the few, damage is wild."""
+
 
 class Believed:
     """The trades of one stream, each once; a trade that jumps waits until the next one agrees with it.
@@ -30,7 +33,7 @@ class Believed:
         if trade.trade_id == held.trade_id:
             self.continuity.duplicates += 1
             return []
-        if trade.trade_id == held.trade_id + 1 or (trade.trade_id > held.trade_id and self._ahead(held)):
+        if trade.trade_id == held.trade_id + 1 or (0 < trade.trade_id - held.trade_id <= NEAR and self._ahead(held)):
             return self.believe() + self.take(trade)
         if expected is not None and expected - RESTART <= trade.trade_id <= expected:
             told = self._tell(trade)

@@ -100,12 +100,6 @@ class Ledger:
             if (span := one.overdue(now)) is not None:
                 yield series, span
 
-    def unconfirmed(self, ends: dict[Series, int]) -> Iterator[tuple[Series, Span]]:
-        """What REST has not vouched for, up to the given ends."""
-        for series, one in self.series.items():
-            if one.confirmed < ends[series]:
-                yield series, Span(one.confirmed, ends[series])
-
 
 def grace_s(series: Series, threshold_s: float) -> float:
     """How late a close may be, in seconds.
