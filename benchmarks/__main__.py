@@ -4,12 +4,14 @@ import argparse
 import sys
 import time
 
-from benchmarks import throughput
+from benchmarks import latency, throughput, trades
 from benchmarks.table import Result, line, skipped, table
 
 BENCHMARKS = {
     "klines": throughput.klines,
-    "trades": throughput.agg_trades,
+    "trades": trades.trades,
+    "latency": latency.latency,
+    "boundary": latency.boundary,
 }
 
 

@@ -13,7 +13,8 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -24,21 +25,14 @@ _PONG, _CLOSE, _TEXT = 0xA, 0x8, 0x1
 
 
 class Blaster:
-    """The server as its owner sees it. `make(*args)` runs over there: blocks of bytes per connection, in order."""
+    """The server as those see it who use it, one at a time; it can be handed to a process that is started."""
 
-    def __init__(self, make: Callable[..., list[list[bytes]]], *args: Any) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, make, args), daemon=True)
-        self._process.start()
-        self.port: int = self._pipe.recv()
-
-    @property
-    def url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}"
+    def __init__(self, pipe: Connection, port: int) -> None:
+        self._pipe = pipe
+        self.url = f"ws://127.0.0.1:{port}"
 
     def start(self, what: str, *args: Any) -> None:
-        """Have it `blast`, send `paced`, or one `block` of each connection."""
+        """Have it `wait`, `blast`, send `paced`, or one `block` of each connection."""
         self._pipe.send((what, args))
 
     def result(self) -> Any:
@@ -50,15 +44,19 @@ class Blaster:
         self.start(what, *args)
         return self.result()
 
-    def close(self) -> None:
-        self._process.terminate()
-        self._process.join()
 
-    def __enter__(self) -> "Blaster":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+@contextmanager
+def blaster(make: Callable[..., list[list[bytes]]], *args: Any) -> Iterator[Blaster]:
+    """A server whose connections are sent what `make(*args)` makes over there: blocks of bytes for each, in order."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, make, args), daemon=True)
+    process.start()
+    try:
+        yield Blaster(ours, ours.recv())
+    finally:
+        process.terminate()
+        process.join()
 
 
 class _Taker:
@@ -124,17 +122,21 @@ class _Server:
             threading.Thread(target=self._serve, args=(taker,), daemon=True).start()
 
     def _serve(self, taker: _Taker) -> None:
-        try:
+        with suppress(OSError):  # the other side went
             taker.serve()
-        except OSError:
-            pass  # the other side went
         self.takers.remove(taker)
+        taker.sock.close()
 
-    def wait(self, quiet_s: float) -> int:
+    def wait(self, quiet_s: float, most_s: float = 60.0) -> bool:
         """Until as many connected as there is content for, and none has asked for anything for `quiet_s`."""
-        while len(self.takers) < len(self.content) or time.monotonic() - self.takers[-1].asked_at < quiet_s:
+        ends = time.monotonic() + most_s
+        while time.monotonic() < ends:
+            takers = list(self.takers)
+            quiet = all(time.monotonic() - one.asked_at > quiet_s for one in takers)
+            if len(takers) == len(self.content) and quiet:
+                return True
             time.sleep(0.02)
-        return len(self.takers)
+        return False
 
     def blast(self, rate: float = 0.0) -> tuple[int, int]:
         """Everything, at once or so many blocks a second; when the first and after the last."""
@@ -172,13 +174,11 @@ class _Server:
 
 def _send_all(taker: _Taker, blocks: list[bytes], rate: float) -> None:
     began = time.monotonic()
-    try:
+    with suppress(OSError):  # the receiver has enough
         for number, block in enumerate(blocks):
             if rate and (ahead_s := began + number / rate - time.monotonic()) > 0:
                 time.sleep(ahead_s)
             taker.send(block)
-    except OSError:
-        pass  # the receiver has enough
 
 
 def _serve(pipe: Connection, make: Callable[..., list[list[bytes]]], args: tuple[Any, ...]) -> None:

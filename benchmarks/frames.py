@@ -80,7 +80,7 @@ def _price(cents: int) -> str:
     return f"{cents // 100}.{cents % 100:02d}000000"
 
 
-def kline_blocks(count: int, minutes: int, updates: int = 0) -> list[list[bytes]]:
+def kline_blocks(count: int, minutes: int, updates: int = 0, frames_a_block: int = FRAMES_A_BLOCK) -> list[list[bytes]]:
     """One connection: `count` symbols close minute after minute, each candle after `updates` frames of it open."""
     names = symbols(count)
 
@@ -92,7 +92,7 @@ def kline_blocks(count: int, minutes: int, updates: int = 0) -> list[list[bytes]
             for name in names:
                 yield kline(name, minute)
 
-    return [blocks(frames())]
+    return [blocks(frames(), frames_a_block)]
 
 
 def agg_trade_blocks(names: list[str], each: int) -> list[list[bytes]]:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 
+from benchmarks.blaster import Blaster
 from candlewick.clock import SystemClock
 from candlewick.events import Event
 from candlewick.exchanges.exchange import StreamKind, load
@@ -16,8 +17,6 @@ from candlewick.services.ingest import Ingest, Wants
 from candlewick.services.streams import TradeConsumer
 from candlewick.stores.store import Store
 from candlewick.transport import Answer
-
-from benchmarks.blaster import Blaster
 
 VENUE = load("binance").venues[Market.SPOT]
 
@@ -51,7 +50,7 @@ async def ingesting(
     )
     running = asyncio.create_task(ingest.run())
     loop = asyncio.get_running_loop()
-    await loop.run_in_executor(None, server.ask, "wait", 1.0)
+    assert await loop.run_in_executor(None, server.ask, "wait", 0.6), "nothing connected"
     try:
         yield ingest
     finally:

@@ -6,17 +6,16 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from benchmarks import frames
+from benchmarks.blaster import Blaster, blaster
+from benchmarks.place import alone, folder
+from benchmarks.rig import ingesting
+from benchmarks.table import Result
 from candlewick.events import CandlesStored, Event
 from candlewick.exchanges.exchange import StreamKind
 from candlewick.market import Trade
 from candlewick.stores.lmdb import LmdbStore
 from candlewick.stores.memory import MemoryStore
-
-from benchmarks import frames
-from benchmarks.blaster import Blaster
-from benchmarks.place import alone, folder
-from benchmarks.rig import ingesting
-from benchmarks.table import Result
 
 SYMBOLS = 200
 ROUNDS = 3
@@ -56,9 +55,9 @@ async def _receive_klines(place: Path, server: Blaster, closed: int, total: int)
     return Rate(total / (finished_ns - began_ns) * 1e9, used / total * 1e6)
 
 
-def kline_round(minutes: int, updates: int) -> Rate:
+def kline_round(server: Blaster, minutes: int, updates: int) -> Rate:
     closed = SYMBOLS * minutes
-    with folder() as place, Blaster(frames.kline_blocks, SYMBOLS, minutes, updates) as server:
+    with folder() as place:
         return asyncio.run(_receive_klines(place, server, closed, closed * (updates + 1)))
 
 
@@ -89,29 +88,24 @@ async def _receive_trades(server: Blaster, names: list[str], each: int) -> Rate:
     return Rate(total / (finished_ns - began_ns) * 1e9, used / total * 1e6)
 
 
-def trade_round(names: list[str], each: int) -> Rate:
-    with Blaster(frames.agg_trade_blocks, names, each) as server:
-        return asyncio.run(_receive_trades(server, names, each))
+def trade_round(server: Blaster, names: list[str], each: int) -> Rate:
+    return asyncio.run(_receive_trades(server, names, each))
 
 
-def _judge(what: str, rates: list[Rate], target: float | None) -> Result:
+def judge(what: str, rates: list[Rate], target: float | None) -> Result:
     found = sorted(rate.per_s for rate in rates)
     cpu_us = median(rate.cpu_us for rate in rates)
-    return Result(
-        what, median(found), "/s", target, note=f"best of {len(rates)}: {found[-1]:,.0f}; {cpu_us:.2f} us CPU each"
-    )
+    note = f"median of {len(rates)}, best {found[-1]:,.0f}; {cpu_us:.2f} us CPU a frame"
+    return Result(what, median(found), "/s", target, note=note)
+
+
+def _kline_rates(minutes: int, updates: int) -> list[Rate]:
+    with blaster(frames.kline_blocks, SYMBOLS, minutes, updates) as server:
+        return [alone(kline_round, server, minutes, updates) for _ in range(ROUNDS)]
 
 
 def klines() -> list[Result]:
-    closed = [alone(kline_round, 2_000, 0) for _ in range(ROUNDS)]
-    mixed = [alone(kline_round, 100, 29) for _ in range(ROUNDS)]
     return [
-        _judge("closed klines, socket to synced LMDB store", closed, 200_000),
-        _judge("klines of which 1 in 30 is closed, likewise", mixed, 200_000),
+        judge("closed klines, socket to synced LMDB store", _kline_rates(1_500, 0), 200_000),
+        judge("klines of which 1 in 30 is closed, likewise", _kline_rates(60, 29), 200_000),
     ]
-
-
-def agg_trades() -> list[Result]:
-    names = frames.symbols(10)
-    found = [alone(trade_round, names, 80_000) for _ in range(ROUNDS)]
-    return [_judge("aggTrade, socket to consumer, ids checked, each id once", found, 350_000)]

@@ -1,0 +1,125 @@
+"""Aggregate trades from the socket to a consumer, and the same frames through two other clients in the same run."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from benchmarks import frames
+from benchmarks.blaster import Blaster, blaster
+from benchmarks.place import CACHE, MEASURED_CORE, alone
+from benchmarks.table import Result, skipped
+from benchmarks.throughput import Rate, judge, trade_round
+
+NAMES = frames.symbols(10)
+EACH = 60_000
+PEER_FRAMES = 120_000
+ROUNDS = 3
+TIMES_FASTER = 4.0
+PEER_S = 60
+
+
+class Peer(NamedTuple):
+    """A client to compare with: what pip installs, our script that drives it, and for which Python."""
+
+    package: str
+    script: str
+    python: str = sys.executable
+    option: tuple[str, ...] = ()
+
+
+def peers() -> list[Peer]:
+    found = [Peer("cryptofeed", "peer_cryptofeed.py")]
+    if sys.version_info < (3, 13) and (newer := _newer_python()) is not None:
+        found.append(Peer("cryptofeed", "peer_cryptofeed.py", newer))
+    unicorn = "unicorn-binance-websocket-api"
+    return [
+        *found,
+        Peer(unicorn, "peer_unicorn.py", option=("websockets",)),
+        Peer(f"{unicorn}[picows]", "peer_unicorn.py", option=("picows",)),
+    ]
+
+
+def _newer_python() -> str | None:
+    """Some releases of the others need a later Python than this one."""
+    known = sorted(Path.home().glob(".pyenv/versions/3.1[3-9]*/bin/python"))
+    for candidate in (*map(shutil.which, ("python3.14", "python3.13")), *map(str, known)):
+        if candidate and subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0:
+            return candidate
+    return None
+
+
+def environment(peer: Peer) -> Path:
+    """The Python of an environment with the newest release of the peer, made when absent.
+
+    Raises:
+        subprocess.CalledProcessError: it cannot be installed.
+    """
+    tag = subprocess.check_output([peer.python, "-c", "import sys; print(*sys.version_info[:2], sep='.')"], text=True)
+    place = CACHE / f"{peer.package.translate(str.maketrans('[]', '--'))}-{tag.strip()}"
+    python, done = place / "bin" / "python", place / "installed"
+    if not done.exists():
+        subprocess.run([peer.python, "-m", "venv", "--clear", place], check=True, capture_output=True)
+        install = [python, "-m", "pip", "install", "--quiet", peer.package, "uvloop"]
+        subprocess.run(install, check=True, capture_output=True)
+        done.touch()
+    return python
+
+
+def _version(python: Path, peer: Peer) -> str:
+    name = peer.package.partition("[")[0]
+    code = f"import sys, importlib.metadata as m; print(m.version('{name}'), '(Python %d.%d)' % sys.version_info[:2])"
+    return subprocess.check_output([python, "-c", code], text=True).strip()
+
+
+def peer_round(server: Blaster, python: Path, peer: Peer) -> Rate:
+    script = Path(__file__).with_name(peer.script)
+    command = [python, script, server.url, str(PEER_FRAMES), *peer.option, *NAMES]
+    pin = None if MEASURED_CORE is None else (lambda: os.sched_setaffinity(0, {MEASURED_CORE}))
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=pin
+    ) as process:
+        try:
+            server.start("wait", 1.5, PEER_S)
+            if not server.result():
+                raise RuntimeError(f"{peer.package} did not connect")
+            began_ns, _ = server.ask("blast")
+            out, _ = process.communicate(timeout=PEER_S)
+        finally:
+            process.kill()
+    found = json.loads(out.splitlines()[-1])
+    return Rate(PEER_FRAMES / (found["finished_ns"] - began_ns) * 1e9, found["cpu_s"] / PEER_FRAMES * 1e6)
+
+
+def trades() -> list[Result]:
+    usable, results = [], []
+    for peer in peers():
+        try:
+            python = environment(peer)
+            usable.append((peer, python, f"{peer.package} {_version(python, peer)}"))
+        except (OSError, subprocess.CalledProcessError) as error:
+            words = getattr(error, "stderr", b"") or str(error).encode()
+            results.append(
+                skipped(peer.package, "cannot be installed: " + words.decode().strip().splitlines()[-1][:150])
+            )
+    ours: list[Rate] = []
+    theirs: dict[str, list[Rate]] = {name: [] for _, _, name in usable}
+    with blaster(frames.agg_trade_blocks, NAMES, EACH) as server:
+        for _ in range(ROUNDS):  # in turns, so that a busy spell of the machine is nobody's alone
+            ours.append(alone(trade_round, server, NAMES, EACH))
+            for peer, python, name in usable:
+                theirs[name].append(peer_round(server, python, peer))
+    mine = median(rate.per_s for rate in ours)
+    compared = []
+    for peer, _, name in usable:
+        rates = theirs[name]
+        rate = median(one.per_s for one in rates)
+        note = f"{name}: {rate:,.0f} /s, best {max(one.per_s for one in rates):,.0f}, to a bare callback"
+        # What users get is what a plain install gives them; an optional transport is shown, and promised nothing.
+        target = None if "[" in peer.package else TIMES_FASTER
+        compared.append(Result(f"times faster than {peer.package}", mine / rate, "x", target, note=note))
+    return [judge("aggTrade, socket to consumer, ids checked, each id once", ours, 350_000), *compared, *results]
