@@ -109,8 +109,12 @@ class Environment:
             with self._gate.alone(), explained(self.path):
                 if self._env is not None:
                     self._env.close()
-                    self._env = None
-                self._env = self._open(write=write, map_size=map_size)
+                try:
+                    self._env = self._open(write=write, map_size=map_size)
+                except BaseException:
+                    if self.users:  # those who read go on
+                        self._env = self._open(write=False, map_size=map_size)
+                    raise
                 self._writes = write
         self.users += 1
 

@@ -6,10 +6,12 @@ import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import lmdb
 import numpy as np
 import pytest
 
 import candlewick.stores.lmdb
+from candlewick.errors import StoreError
 from candlewick.market import MINUTE, Interval, Market, Series
 from candlewick.stores.lmdb import LmdbReader, LmdbStore
 from candlewick.stores.store import ROW, Rows, Source
@@ -117,6 +119,27 @@ def test_reader_stays_with_what_is_folded_under_it(tmp_path: Path) -> None:
         assert reader.series() == with_writer.series()
     reader.close()
     with_writer.close()
+
+
+def test_reader_goes_on_when_writing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader whose process fails to open the same store for writing is not disturbed."""
+    LmdbStore.open(tmp_path, write=True).close()
+    reader = LmdbStore.open(tmp_path, write=False)
+    real = lmdb.open
+
+    def refuse(path: str, **options: object) -> object:
+        if not options["readonly"]:
+            raise lmdb.Error("for the test")
+        return real(path, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lmdb, "open", refuse)
+        with pytest.raises(StoreError, match="for the test"):
+            LmdbStore.open(tmp_path, write=True)
+    assert reader.series() == []
+    LmdbStore.open(tmp_path, write=True).close()
+    assert reader.series() == []
+    reader.close()
 
 
 def test_writer_and_reader_share_a_process(tmp_path: Path) -> None:
