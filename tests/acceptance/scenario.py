@@ -99,6 +99,7 @@ async def _play(
         log(event)
 
     run.observer.tell = tell  # type: ignore[method-assign]
+    run.client._on_event = tell
     running = asyncio.ensure_future(run.run())
     done, _ = await asyncio.wait({running}, timeout=hours * 3600)
     if done:
