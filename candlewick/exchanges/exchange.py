@@ -9,8 +9,6 @@ from enum import StrEnum
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
-from msgspec import Struct
-
 from candlewick.errors import ConfigError, ExchangeError
 from candlewick.market import Candle, Instrument, Interval, Market, Trade
 
@@ -33,21 +31,19 @@ class Subscription(NamedTuple):
     interval: Interval | None = None
 
 
-class CandleUpdate(Struct, frozen=True, gc=False):
-    """A candle as it stands; `closed` when it is final."""
+class CandleUpdate(Candle, frozen=True, gc=False):
+    """A candle as it stands, of the series its frame named; `closed` when it is final."""
 
     symbol: str
     interval: str
-    candle: Candle
     closed: bool
     exchange_time: int
 
 
-class TradeUpdate(Struct, frozen=True, gc=False):
-    """A trade with the symbol its frame named."""
+class TradeUpdate(Trade, frozen=True, gc=False):
+    """A trade, of the symbol its frame named."""
 
     symbol: str
-    trade: Trade
 
 
 class Acknowledged(NamedTuple):

@@ -4,8 +4,8 @@ Where single trades are streamed beside klines, candles are built from them and 
 once it has settled. A candle whose trades were not all seen is not compared.
 """
 
+from collections import deque
 from collections.abc import Callable
-from functools import partial
 
 from candlewick.analysis.aggregate import CandleBuilder
 from candlewick.clock import Clock
@@ -14,6 +14,7 @@ from candlewick.market import Candle, Series, Trade
 from candlewick.services.recorder import to_candle
 from candlewick.stores.store import VALUES, StoreReader
 
+MOST_BUILT = 100_000
 SETTLED_S = 30.0
 """So long after its end a candle is compared: by then it has come, if not by its stream then by REST."""
 
@@ -27,6 +28,7 @@ class CrossCheck:
         for one in series:
             self._builders.setdefault(one.symbol, []).append((one, CandleBuilder(one.interval)))
         self._last_ids: dict[str, int] = {}
+        self._built: deque[tuple[float, Series, Candle]] = deque(maxlen=MOST_BUILT)
         self.equal = self.different = 0
 
     def take(self, symbol: str, trade: Trade) -> None:
@@ -37,7 +39,13 @@ class CrossCheck:
             if not whole:
                 builder.reset()
             if (built := builder.add(trade)) is not None:
-                self._clock.call_later(SETTLED_S, partial(self._compare, series, built))
+                self._built.append((self._clock.monotonic(), series, built))
+
+    def compare(self) -> None:
+        """Compare what has settled since the last time."""
+        due = self._clock.monotonic() - SETTLED_S
+        while self._built and self._built[0][0] <= due:
+            self._compare(*self._built.popleft()[1:])
 
     def _compare(self, series: Series, built: Candle) -> None:
         rows = self._store.read(series, built.open_time, built.open_time + 1)

@@ -188,9 +188,10 @@ class Ingest:
                 self._tell(StoreTrouble(f"given up at the stop: {self.recorder.trouble}", self.recorder.waiting, 0.0))
 
     async def _tick(self) -> None:
-        """Once a second: which closes are overdue."""
+        """Once a second: which closes are overdue, and which candles can be held against their trades."""
         while True:
             await self._clock.sleep(1.0)
+            self.crosscheck.compare()
             for series, span in self.ledger.overdue(self._clock.now()):
                 self.repairer.request(Job(series, span, URGENT, "its close did not come"))
 

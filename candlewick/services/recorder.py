@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from msgspec.structs import astuple
 
 from candlewick.clock import SECOND, Clock
 from candlewick.errors import StoreError
@@ -112,8 +111,8 @@ class Recorder:
         since = min((at for at in (self._committing_since, *self._received[:1]) if at), default=0)
         return (self._clock.now() - since) / SECOND if since else None
 
-    def add(self, number: int, candle: Candle, raw: bytes) -> int:
-        """A closed candle of the live feed; returns when it was received.
+    def add(self, number: int, candle: tuple[int | float, ...], raw: bytes) -> int:
+        """The fields of a closed candle of the live feed; returns when it was received.
 
         What one turn of the event loop brings came with one read of the sockets, and was received at one time.
         """
@@ -121,7 +120,7 @@ class Recorder:
         if not received_at:
             received_at = self._turn = self._clock.now()
             self._loop.call_soon(self._end_turn)
-        self._live += pack_row(number, 1, *astuple(candle))
+        self._live += pack_row(number, 1, *candle)
         self._raw.append(raw)
         self._received.append(received_at)
         return received_at

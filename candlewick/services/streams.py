@@ -7,6 +7,8 @@ tickers) only ever replaces the one before it, and what was replaced unread is c
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from msgspec.structs import astuple
+
 from candlewick.errors import DecodeError
 from candlewick.exchanges.exchange import CandleUpdate, StreamKind, TradeUpdate
 from candlewick.integrity.continuity import Hole
@@ -17,6 +19,8 @@ from candlewick.services.ledger import Expectation
 from candlewick.services.recorder import Recorder
 
 T = TypeVar("T")
+
+CANDLE_FIELDS = len(Candle.__struct_fields__)
 
 TradeConsumer = Callable[[str, Trade], None]
 """Called with the symbol and each trade once, in the order in which they became known."""
@@ -49,7 +53,7 @@ class KlineReceiver:
     """Frames of one kline stream."""
 
     __slots__ = (
-        "_add", "_code", "_decode", "_expected", "_last", "_last_open", "_number", "_on_skipped", "_symbol", "closed",
+        "_add", "_code", "_decode", "_expected", "_last", "_number", "_on_skipped", "_symbol", "closed",
         "latest", "repeats", "series", "watch",
     )  # fmt: skip
 
@@ -65,8 +69,7 @@ class KlineReceiver:
         self._symbol, self._code = self.series.symbol, self.series.interval.code
         self._number = recorder.numbers[self.series]
         self._expected, self._decode, self._add, self._on_skipped = expected, decode, recorder.add, on_skipped
-        self._last: Candle | None = None
-        self._last_open = 0
+        self._last: tuple[int | float, ...] = ()
 
     def receive(self, payload: bytes) -> None:
         """One frame."""
@@ -74,18 +77,17 @@ class KlineReceiver:
         if update.symbol != self._symbol or update.interval != self._code:
             raise DecodeError(f"stream of {self.series} carried {update.symbol} {update.interval}")
         self.watch.frames += 1
-        candle = update.candle
         if not update.closed:
-            self.latest.put(candle)
+            self.latest.put(update)
             return
-        if candle.open_time == self._last_open and candle == self._last:
+        candle = astuple(update)[:CANDLE_FIELDS]
+        if candle == self._last:
             self.repeats += 1
             return
-        self._last_open = candle.open_time
         self._last = candle
         self.closed += 1
         received_at = self._add(self._number, candle, payload)
-        skipped = self._expected.closed(candle.open_time, received_at)
+        skipped = self._expected.closed(update.open_time, received_at)
         if skipped is not None:
             self._on_skipped(self.series, skipped)
 
@@ -126,13 +128,12 @@ class TradeReceiver:
         if update.symbol != self.symbol:
             raise DecodeError(f"stream {self.name} carried {update.symbol}")
         self.watch.frames += 1
-        trade = update.trade
-        continuity = self._continuity
-        if trade.trade_id == continuity.next_id and self.believed.held is None:
-            continuity.next_id = trade.trade_id + 1
-            self._consume(self.symbol, trade)
+        trade_id, continuity = update.trade_id, self._continuity
+        if trade_id == continuity.next_id and self.believed.held is None:
+            continuity.next_id = trade_id + 1
+            self._consume(self.symbol, update)
         else:
-            self._unexpected(trade)
+            self._unexpected(update)
 
     def _unexpected(self, trade: Trade) -> None:
         self._tell(self.believed.take(trade))

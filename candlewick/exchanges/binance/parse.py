@@ -22,7 +22,7 @@ from candlewick.exchanges.exchange import (
     TradeUpdate,
     Unknown,
 )
-from candlewick.market import Candle, Quote, Ticker, Trade
+from candlewick.market import Quote, Ticker
 
 # Milliseconds of the year 5138, microseconds of 1973: times are in milliseconds unless the connection was opened with
 # timeUnit=MICROSECOND (web-socket-streams.md, "Time unit").
@@ -90,8 +90,7 @@ def parse_kline(frame: bytes) -> CandleUpdate:
         opened, closes, sent = opened * 1000, closes * 1000, sent * 1000
     else:
         opened, closes, sent = to_time(opened), to_close_time(closes), to_time(sent)
-    candle = Candle(opened, k.o, k.h, k.l, k.c, k.v, closes, k.q, k.n, k.V, k.Q)
-    return CandleUpdate(event.s, k.i, candle, k.x, sent)
+    return CandleUpdate(opened, k.o, k.h, k.l, k.c, k.v, closes, k.q, k.n, k.V, k.Q, event.s, k.i, k.x, sent)
 
 
 def parse_agg_trade(frame: bytes) -> TradeUpdate:
@@ -109,7 +108,7 @@ def parse_agg_trade(frame: bytes) -> TradeUpdate:
     time = event.T
     if time < _MICROSECONDS_FROM:
         time *= 1000
-    return TradeUpdate(event.s, Trade(event.a, event.p, event.q, time, event.m, event.f, event.l))
+    return TradeUpdate(event.a, event.p, event.q, time, event.m, event.f, event.l, event.s)
 
 
 def parse_trade(frame: bytes) -> TradeUpdate:
@@ -128,7 +127,7 @@ def parse_trade(frame: bytes) -> TradeUpdate:
     if time < _MICROSECONDS_FROM:
         time *= 1000
     trade_id = event.t
-    return TradeUpdate(event.s, Trade(trade_id, event.p, event.q, time, event.m, trade_id, trade_id))
+    return TradeUpdate(trade_id, event.p, event.q, time, event.m, trade_id, trade_id, event.s)
 
 
 def parse_book_ticker(frame: bytes) -> Quote:

@@ -53,7 +53,7 @@ def test_mutated_frame_gives_a_value_or_a_decode_error(payload: Payload, spot: V
                 continue
             read += 1
             if isinstance(value, CandleUpdate):
-                assert to_rows(1, Source.LIVE, [value.candle]).dtype == ROW
+                assert to_rows(1, Source.LIVE, [value]).dtype == ROW
     assert refused > 1000
     assert read > 1000
 

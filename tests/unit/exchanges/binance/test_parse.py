@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
+from msgspec.structs import astuple
 
 from candlewick.errors import DecodeError
 from candlewick.exchanges.binance import parse
@@ -20,7 +21,7 @@ from candlewick.exchanges.exchange import (
     Unknown,
     Venue,
 )
-from candlewick.market import Candle, Quote, Ticker, Trade
+from candlewick.market import Quote, Ticker
 
 Payload = Callable[[str], bytes]
 NAMES = ("kline", "aggTrade", "trade", "bookTicker", "ticker")
@@ -46,19 +47,17 @@ def test_kline_frame_becomes_the_candle_as_it_stands(payload: Payload) -> None:
     assert parse.parse_kline(payload("kline")) == CandleUpdate(
         symbol="BNBBTC",
         interval="1m",
-        candle=Candle(
-            open_time=1672515780000000,
-            open=0.001,
-            high=0.0025,
-            low=0.0015,
-            close=0.002,
-            volume=1000.0,
-            close_time=1672515839999000,
-            quote_volume=1.0,
-            trades=100,
-            taker_buy_volume=500.0,
-            taker_buy_quote_volume=0.5,
-        ),
+        open_time=1672515780000000,
+        open=0.001,
+        high=0.0025,
+        low=0.0015,
+        close=0.002,
+        volume=1000.0,
+        close_time=1672515839999000,
+        quote_volume=1.0,
+        trades=100,
+        taker_buy_volume=500.0,
+        taker_buy_quote_volume=0.5,
         closed=False,
         exchange_time=1672515782136000,
     )
@@ -68,25 +67,31 @@ def test_kline_frame_of_an_idle_minute_is_a_closed_candle(payload: Payload) -> N
     """A minute without trades closes with first and last trade id -1."""
     update = parse.parse_kline(payload("kline_idle"))
     assert update.closed
-    assert (update.candle.trades, update.candle.volume, update.candle.high) == (0, 0.0, 0.002)
+    assert (update.trades, update.volume, update.high) == (0, 0.0, 0.002)
 
 
 def test_agg_trade_frame_names_its_raw_trades(payload: Payload) -> None:
     """The aggregate's own id, the raw ids and the execution time are kept apart."""
-    trade = Trade(12345, 0.001, 100.0, 1672515782130000, buyer_is_maker=True, first_id=100, last_id=105)
-    assert parse.parse_agg_trade(payload("aggTrade")) == TradeUpdate("BNBBTC", trade)
+    trade = TradeUpdate(
+        12345, 0.001, 100.0, 1672515782130000, buyer_is_maker=True, first_id=100, last_id=105, symbol="BNBBTC"
+    )
+    assert parse.parse_agg_trade(payload("aggTrade")) == trade
 
 
 def test_agg_trade_frame_of_usdm_may_carry_more_fields(payload: Payload) -> None:
     """Fields that were added later (nq, st) are passed over."""
-    trade = Trade(5933014, 0.001, 100.0, 1672515782130000, buyer_is_maker=True, first_id=100, last_id=105)
-    assert parse.parse_agg_trade(payload("aggTrade_usdm")) == TradeUpdate("BNBUSDT", trade)
+    trade = TradeUpdate(
+        5933014, 0.001, 100.0, 1672515782130000, buyer_is_maker=True, first_id=100, last_id=105, symbol="BNBUSDT"
+    )
+    assert parse.parse_agg_trade(payload("aggTrade_usdm")) == trade
 
 
 def test_trade_frame_is_made_of_itself(payload: Payload) -> None:
     """A raw trade's first and last id are its own."""
-    trade = Trade(12345, 0.001, 100.0, 1672515782130000, buyer_is_maker=False, first_id=12345, last_id=12345)
-    assert parse.parse_trade(payload("trade")) == TradeUpdate("BNBBTC", trade)
+    trade = TradeUpdate(
+        12345, 0.001, 100.0, 1672515782130000, buyer_is_maker=False, first_id=12345, last_id=12345, symbol="BNBBTC"
+    )
+    assert parse.parse_trade(payload("trade")) == trade
 
 
 def test_book_ticker_frame_has_a_time_on_usdm_only(payload: Payload) -> None:
@@ -122,9 +127,9 @@ def test_decoder_reads_a_wrapper_of_any_order(payload: Payload, spot: Venue, nam
 def test_decoder_takes_times_in_microseconds(payload: Payload) -> None:
     """A connection with timeUnit=MICROSECOND gives the same candle, its close time to the millisecond."""
     update = parse.parse_kline(in_microseconds(payload("kline")))
-    assert update.candle == parse.parse_kline(payload("kline")).candle
+    assert astuple(update)[:11] == astuple(parse.parse_kline(payload("kline")))[:11]
     assert update.exchange_time == 1672515782136007
-    assert parse.parse_agg_trade(in_microseconds(payload("aggTrade"))).trade.time == 1672515782130999
+    assert parse.parse_agg_trade(in_microseconds(payload("aggTrade"))).time == 1672515782130999
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -275,12 +280,11 @@ def test_every_recorded_frame_equals_an_independent_reading(
             k = data["k"]
             numbers = [float(k[name]) for name in "ohlcvqVQ"]
             assert value == CandleUpdate(
-                data["s"], k["i"],
-                Candle(k["t"] * 1000, *numbers[:5], k["T"] * 1000, numbers[5], k["n"], *numbers[6:]),
-                k["x"], data["E"] * 1000,
+                k["t"] * 1000, *numbers[:5], k["T"] * 1000, numbers[5], k["n"], *numbers[6:],
+                data["s"], k["i"], k["x"], data["E"] * 1000,
             )  # fmt: skip
         elif isinstance(value, TradeUpdate):
-            trade = value.trade
+            trade = value
             ids = (data["t"], data["t"]) if kind == "trade" else (data["f"], data["l"])
             assert (value.symbol, trade.trade_id, trade.time) == (
                 data["s"],
@@ -308,7 +312,7 @@ def test_recorded_klines_are_open_and_closed(frames: Callable[[str], Iterator[by
     for frame in frames("usdm"):
         if b"@kline" in spot.stream_of(frame):
             update = parse.parse_kline(frame)
-            assert update.candle.open_time >= open_times.get(update.symbol, 0)
-            open_times[update.symbol] = update.candle.open_time + (60_000_000 if update.closed else 0)
+            assert update.open_time >= open_times.get(update.symbol, 0)
+            open_times[update.symbol] = update.open_time + (60_000_000 if update.closed else 0)
             closed[update.symbol] += update.closed
     assert set(closed.values()) == {1}
