@@ -22,6 +22,7 @@ from candlewick.services.histogram import Histogram
 from candlewick.stores.store import ROW, VALUES, Quarantined, Rows, Source, Store, WriteResult
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 HIGH_WATER = 50_000
 """Candles waiting for the store at which the feed stops reading."""
@@ -45,16 +46,9 @@ class Rejected(NamedTuple):
     rule: str
 
 
-class Outcome(NamedTuple):
-    """What became of a page given to `Recorder.write`."""
-
-    result: WriteResult
-    rejected: list[Rejected]
-
-
 class _Page(NamedTuple):
     rows: Rows
-    done: asyncio.Future[Outcome]
+    done: asyncio.Future[None]
 
 
 class Recorder:
@@ -85,7 +79,7 @@ class Recorder:
         self._loop = asyncio.get_running_loop()
         self._turn = 0
         self._busy_until = 0.0
-        self._committing_since = 0
+        self._committing = self._committing_since = 0
         self._wake = asyncio.Event()
         self._pressure = False
         self._closing = False
@@ -102,8 +96,8 @@ class Recorder:
 
     @property
     def waiting(self) -> int:
-        """Candles not yet on disk."""
-        return len(self._received) + sum(len(page.rows) for page in self._pages)
+        """Candles not yet on disk, those of a commit under way included."""
+        return self._committing + len(self._received) + sum(len(page.rows) for page in self._pages)
 
     @property
     def oldest_s(self) -> float | None:
@@ -145,13 +139,13 @@ class Recorder:
         del self._aside[:-MOST_ASIDE]
         self._wake.set()
 
-    async def write(self, rows: Rows) -> Outcome:
+    async def write(self, rows: Rows) -> None:
         """Rows of a settled source; returns once they are on disk."""
         page = _Page(rows, asyncio.get_running_loop().create_future())
         self._pages.append(page)
         self.from_rest += len(rows)
         self._wake.set()
-        return await page.done
+        await page.done
 
     async def on_store(self, call: Callable[..., T], *args: object) -> T:
         """Run a call on the store's own thread: everything that changes the store happens there, in order."""
@@ -159,7 +153,7 @@ class Recorder:
 
     async def run(self) -> None:
         """Commit until `close`."""
-        while not (self._closing and not self.waiting):
+        while self.waiting or self._aside or not self._closing:
             await self._wake.wait()
             self._wake.clear()
             if self.waiting or self._aside:
@@ -182,10 +176,12 @@ class Recorder:
         broken = check(rows, self._grids, self._clock.now())
         kept = np.delete(rows, [one.index for one in broken]) if broken else rows
         aside, self._aside = self._aside, []
-        self._committing_since = received[0] if received else 0
-        result = await self._store(kept, [*aside, *(self._quarantined(rows, raw, one) for one in broken)])
+        self._committing, self._committing_since = len(rows), received[0] if received else 0
+        result = await self._insist(self._write, kept)
+        if quarantined := [*aside, *(self._quarantined(rows, raw, one) for one in broken)]:
+            await self._insist(self.store.quarantine, quarantined)
         now = self._clock.now()
-        self._committing_since = 0
+        self._committing = self._committing_since = 0
         self.durability.observe_many((now - np.array(received, dtype=np.int64)) / 1e6)
         self._settle(result, rows, broken, pages)
         waited_ms = (now - received[0]) / 1000 if received else 0.0
@@ -195,26 +191,26 @@ class Recorder:
             self._pressure = False
             self._on_pressure(False)
 
-    async def _store(self, rows: Rows, quarantined: list[Quarantined]) -> WriteResult:
+    async def _insist(self, call: Callable[[T], R], what: T) -> R:
         """Have it on disk, however often it takes."""
         attempt = 0
         while True:
             try:
-                return await asyncio.get_running_loop().run_in_executor(self._thread, self._write, rows, quarantined)
+                result = await self.on_store(call, what)
             except StoreError as error:
                 retry_s = RETRY_S[min(attempt, len(RETRY_S) - 1)]
                 attempt += 1
                 self.trouble = str(error)
-                self._tell(StoreTrouble(str(error), len(rows) + self.waiting, retry_s))
+                self._tell(StoreTrouble(str(error), self.waiting, retry_s))
                 await self._clock.sleep(retry_s)
+            else:
+                self.trouble = None
+                return result
 
-    def _write(self, rows: Rows, quarantined: list[Quarantined]) -> WriteResult:
+    def _write(self, rows: Rows) -> WriteResult:
         started = self._clock.monotonic()
         result = self.store.write(rows)
-        if quarantined:
-            self.store.quarantine(quarantined)
         self.commits.observe(self._clock.monotonic() - started)
-        self.trouble = None
         return result
 
     def _quarantined(self, rows: Rows, raw: list[bytes], one: Broken) -> Quarantined:
@@ -230,19 +226,18 @@ class Recorder:
         for held, kept in result.changed:
             self.revised += 1
             self._tell(revision(self._series[int(kept[0]["series"])], held[0], kept[0]))
-        rejected = [self._reject(rows[one.index], one.rule) for one in broken]
+        for one in broken:
+            self._reject(rows[one.index], one.rule)
         for page in pages:
             if not page.done.done():  # whoever waited for it may be gone
-                mine = {int(number) for number in np.unique(page.rows["series"])}
-                page.done.set_result(Outcome(result, [one for one in rejected if self.numbers[one.series] in mine]))
+                page.done.set_result(None)
 
-    def _reject(self, row: Rows, rule: str) -> Rejected:
+    def _reject(self, row: Rows, rule: str) -> None:
         one = Rejected(self._series[int(row["series"])], int(row["open_time"]), Source(int(row["source"])), rule)
         self.rejected += 1
         self.rejected_by_rule[rule] = self.rejected_by_rule.get(rule, 0) + 1
         self._tell(CandleRejected(str(one.series), rule, one.source.name.lower(), str(row.tolist())))
         self._on_rejected(one)
-        return one
 
 
 def to_candle(row: Rows) -> Candle:

@@ -213,7 +213,6 @@ class Repairer:
             self._tell(GapFound(series, hole, interval.count(hole), job.cause))
         whole = [span] if job.whole and span.start < span.end else []
         seen: list[tuple[Span, int]] = []
-        recovered = 0
         for asked in whole or _joined(holes, interval, self.settled_end(interval)):
             latest = 0
             async for page in self._client.klines_span(series.symbol, interval, asked, job.priority):
@@ -221,7 +220,7 @@ class Repairer:
                 if candles:
                     latest = candles[-1].open_time
                     rows = to_rows(self._recorder.numbers[series], Source.REST, candles)
-                    recovered += (await self._recorder.write(rows)).result.inserted
+                    await self._recorder.write(rows)
             seen.append((asked, latest))
         if job.span.end > span.end:
             self._later(job, Span(max(span.start, span.end), job.span.end))
