@@ -3,22 +3,38 @@
 import argparse
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 
-from benchmarks import latency, throughput, trades
+from benchmarks import latency, memory, startup, store, throughput, trades
+from benchmarks.place import alone, folder
 from benchmarks.table import Result, line, skipped, table
 
-BENCHMARKS = {
+
+def stored() -> list[Result]:
+    """The store alone: `python -m benchmarks.store`, in the same table."""
+    with folder() as place:
+        return [Result(f"store: {one.what}", one.value, one.unit) for one in alone(store.run, place)]
+
+
+BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "klines": throughput.klines,
     "trades": trades.trades,
     "latency": latency.latency,
     "boundary": latency.boundary,
+    "startup": startup.startup,
+    "memory": memory.memory,
+    "store": stored,
 }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", choices=BENCHMARKS, action="append", help="run this one; may be repeated")
+    parser.add_argument("--full", action="store_true", help="memory over 10 M messages rather than 2 M")
     args = parser.parse_args()
+    if args.full:
+        BENCHMARKS["memory"] = partial(memory.memory, full=True)
     results: list[Result] = []
     for name in args.only or BENCHMARKS:
         began = time.monotonic()

@@ -111,6 +111,7 @@ class _Server:
     def __init__(self, content: list[list[bytes]]) -> None:
         self.content = content
         self.takers: list[_Taker] = []
+        self.sent = 0
         self.listening = socket.create_server(("127.0.0.1", 0))
 
     def accept(self) -> None:
@@ -150,6 +151,15 @@ class _Server:
         for sender in senders:
             sender.join()
         return began, time.monotonic_ns()
+
+    def part(self, number: int, parts: int) -> int:
+        """One of so many parts of the first connection's blocks; how many frames were sent with it and before it."""
+        every = self.content[0]
+        first, end = len(every) * number // parts, len(every) * (number + 1) // parts
+        for block in every[first:end]:
+            self.takers[0].send(block)
+            self.sent += block.count(b"\x81\x7e")
+        return self.sent
 
     def paced(self, gap_s: float) -> list[int]:
         """Every block of the first connection, one every `gap_s`; when each was sent."""

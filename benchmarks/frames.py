@@ -117,6 +117,29 @@ def boundary_blocks(connections: list[int], minutes: int) -> list[list[bytes]]:
     return [[b"".join(text_frame(kline(s, m)) for s in chunk) for m in range(minutes)] for chunk in chunks]
 
 
+UPDATES = 29
+
+
+def market_cycle(count: int) -> int:
+    """How many frames a minute of `market_blocks` has."""
+    return (UPDATES + 1) * 2 * count
+
+
+def market_blocks(count: int, cycles: int) -> list[list[bytes]]:
+    """One connection: minutes of `count` symbols, each `UPDATES` times open, once closed, a quote beside each."""
+    names = symbols(count)
+    # Open candles are only ever replaced, so theirs may be the same in every minute.
+    open_ = []
+    for update in range(UPDATES):
+        frames = [f for s in names for f in (kline(s, 0, update=update, closed=False), book_ticker(s, update))]
+        open_.append(b"".join(map(text_frame, frames)))
+    made = []
+    for minute in range(cycles):
+        frames = [f for s in names for f in (kline(s, minute), book_ticker(s, minute))]
+        made += [*open_, b"".join(map(text_frame, frames))]
+    return [made]
+
+
 def blocks(frames: Iterable[bytes], size: int = FRAMES_A_BLOCK) -> list[bytes]:
     """WebSocket frames joined, so many a block."""
     made, part = [], []

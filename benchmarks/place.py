@@ -24,6 +24,20 @@ def pin(core: int | None) -> None:
 
 
 @contextmanager
+def pinned(core: int | None) -> Iterator[None]:
+    """Processes started meanwhile stay on one core."""
+    if not hasattr(os, "sched_getaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    pin(core)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextmanager
 def folder() -> Iterator[Path]:
     """A new folder on a disk (a temporary one may be memory), gone afterwards."""
     CACHE.mkdir(parents=True, exist_ok=True)

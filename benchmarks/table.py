@@ -3,12 +3,13 @@
 import os
 import platform
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.place import CACHE
+from candlewick.clock import system_now
+from candlewick.market import format_time
 
 LIBRARIES = ("picows", "msgspec", "lmdb", "numpy", "aiohttp")
 
@@ -56,7 +57,7 @@ def table(results: Iterable[Result]) -> str:
 def conditions() -> str:
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     return (
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {_cpu()}, {os.cpu_count()} cores, {memory_gb:.0f} GB; "
+        f"{format_time(system_now())[:16]} UTC; {_cpu()}, {os.cpu_count()} cores, {memory_gb:.0f} GB; "
         f"{platform.system()} {platform.release()}; Python {platform.python_version()}; "
         + ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
         + f";\ncandlewick {version('candlewick')}; loopback; server and measured process on a core each; stores on "

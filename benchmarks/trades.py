@@ -1,7 +1,6 @@
 """Aggregate trades from the socket to a consumer, and the same frames through two other clients in the same run."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from typing import NamedTuple
 
 from benchmarks import frames
 from benchmarks.blaster import Blaster, blaster
-from benchmarks.place import CACHE, MEASURED_CORE, alone
+from benchmarks.place import CACHE, MEASURED_CORE, alone, pinned
 from benchmarks.table import Result, skipped
 from benchmarks.throughput import Rate, judge, trade_round
 
@@ -79,10 +78,10 @@ def _version(python: Path, peer: Peer) -> str:
 def peer_round(server: Blaster, python: Path, peer: Peer) -> Rate:
     script = Path(__file__).with_name(peer.script)
     command = [python, script, server.url, str(PEER_FRAMES), *peer.option, *NAMES]
-    pin = None if MEASURED_CORE is None else (lambda: os.sched_setaffinity(0, {MEASURED_CORE}))
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=pin
-    ) as process:
+    with (
+        pinned(MEASURED_CORE),
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
+    ):
         try:
             server.start("wait", 1.5, PEER_S)
             if not server.result():
