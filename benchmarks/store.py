@@ -129,22 +129,23 @@ def live(store: LmdbStore) -> list[Row]:
     ]
 
 
-def run(folder: Path) -> list[Row]:
-    with_writer = LmdbStore.open(folder, write=True)
-    found = bulk(with_writer)
-    found += reads(with_writer)
-    found += live(with_writer)
-    with_writer.close()
+def run() -> list[Row]:
+    folder = Path(tempfile.mkdtemp(prefix="candlewick-bench-"))
+    try:
+        store = LmdbStore.open(folder, write=True)
+        found = bulk(store) + reads(store) + live(store)
+        store.close()
+    finally:
+        shutil.rmtree(folder)
     return found
 
 
 def main() -> None:
-    folder = Path(tempfile.mkdtemp(prefix="candlewick-bench-"))
-    try:
-        rows = run(folder)
-    finally:
-        shutil.rmtree(folder)
-    print(f"embedded store: {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, {folder}")
+    rows = run()
+    print(
+        f"embedded store in {tempfile.gettempdir()}: {os.cpu_count()} cores, {platform.machine()}, "
+        f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}"
+    )
     for row in rows:
         print(f"  {row.what:<48} {row.value:>9.2f} {row.unit}")
 

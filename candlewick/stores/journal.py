@@ -63,6 +63,8 @@ class View(NamedTuple):
 
     def rows_of(self, number: int, after: int, through: int = _ENDLESS) -> Rows:
         """The rows of a series in entries after `after`, by time, each time as it stood last."""
+        if not len(self.rows):
+            return self.rows
         at = np.flatnonzero(self.numbers == number)
         sequences = self.sequences[at]
         at = at[(sequences > after) & (sequences <= through)]

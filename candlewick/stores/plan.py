@@ -181,7 +181,7 @@ def _fill_block(piece: Piece, targets: dict[str, npt.NDArray[Any]], number: int,
     if numbers is not None:
         numbers[:] = number
     if open_times is not None or close_times is not None:
-        times = block_times(block, piece.number, interval)[piece.first : end]
+        times = block_times(block, piece.number, interval, piece.first, end)
         if open_times is not None:
             open_times[:] = times
         if close_times is not None:

@@ -41,10 +41,10 @@ def read_totals(txn: Any, database: Any, number: int) -> Totals:  # noqa: ANN401
     return np.array([NO_TOTALS], TOTALS) if data is None else np.frombuffer(bytes(data), TOTALS)
 
 
-def block_times(block: Block, number: int, interval: Interval) -> Int64s:
-    """The open time of each row of block `number`."""
-    times = slot_starts(interval, block.slots() + number * BLOCK_SLOTS)
-    offsets = block.offsets()
+def block_times(block: Block, number: int, interval: Interval, start: int = 0, end: int | None = None) -> Int64s:
+    """The open times of rows `start` to `end` of block `number`."""
+    times = slot_starts(interval, block.slots(start, end) + number * BLOCK_SLOTS)
+    offsets = block.offsets(start, end)
     return times if offsets is None else times + offsets
 
 

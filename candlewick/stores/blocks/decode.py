@@ -1,7 +1,6 @@
 """The bytes of a block back into candles: whole columns, or some consecutive rows of them."""
 
-import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -28,8 +27,6 @@ from candlewick.stores.blocks.layout import (
 from candlewick.stores.checksum import Bytes, checksum
 from candlewick.stores.grid import Int64s
 
-_DESCRIPTORS = struct.Struct("<" + COLUMN.format[1:] * len(COLUMNS))
-_INDEX = {name: 6 * at for at, name in enumerate(COLUMNS)}
 _INT64 = np.dtype("<i8")
 _DOUBLE = np.dtype("<f8")
 _UINT16 = np.dtype("<u2")
@@ -70,23 +67,25 @@ class Block:
         if version != VERSION or columns != len(COLUMNS):
             raise ValueError(f"it has version {version} and {columns} columns")
         self._data = data
-        self._columns = _DESCRIPTORS.unpack_from(data, COLUMNS_AT)
+        descriptors = COLUMN.iter_unpack(memoryview(data)[COLUMNS_AT:DATA_AT])
+        self._columns = dict(zip(COLUMNS, map(_Column._make, descriptors), strict=True))
 
-    def slots(self) -> Int64s:
-        """The slot of each row, counted from the block's first."""
+    def slots(self, start: int = 0, end: int | None = None) -> Int64s:
+        """The slots of rows `start` to `end`, counted from the block's first."""
+        end = self.rows if end is None else end
         runs = np.frombuffer(self._data, _UINT16, 2 * self._runs, DATA_AT).astype(np.int64)
         if self._runs == 1:
-            return np.arange(runs[1], runs[1] + self.rows)
+            return np.arange(runs[1] + start, runs[1] + end)
         firsts, slots = runs[::2], runs[1::2]
-        return np.arange(self.rows) + np.repeat(slots - firsts, np.diff(firsts, append=self.rows))
+        return np.arange(start, end) + np.repeat(slots - firsts, np.diff(firsts, append=self.rows))[start:end]
 
-    def offsets(self) -> Int64s | None:
-        """How far each open time is from its slot; None where all are on the grid."""
-        column = self._column("offset")
+    def offsets(self, start: int = 0, end: int | None = None) -> Int64s | None:
+        """How far the open times of rows `start` to `end` are from their slots; None if all are on the grid."""
+        column = self._columns["offset"]
         if column.width == 0 and not column.patches and not column.base:
             return None
-        values = np.empty(self.rows, np.int64)
-        self.fill({"offset": values})
+        values = np.empty((self.rows if end is None else end) - start, np.int64)
+        self.fill({"offset": values}, start, end)
         return values
 
     def fill(self, out: Mapping[str, npt.NDArray[Any]], start: int = 0, end: int | None = None) -> None:
@@ -94,10 +93,10 @@ class Block:
         end = self.rows if end is None else end
         if start == end:
             return
-        part = _Part(self._data, self.rows, self._column, start, end, out)
+        part = _Part(self._data, self.rows, self._columns, start, end, out)
         decimals = []
         for name, target in out.items():
-            column = self._column(name)
+            column = self._columns[name]
             if column.coding == _RAW:
                 target[:] = part.plane(_INT64 if name in INTEGERS else _DOUBLE, column.offset)
             elif name in INTEGERS:
@@ -110,28 +109,24 @@ class Block:
             if column.patches:
                 part.patch(column, _DOUBLE, target)
 
-    def _column(self, name: str) -> _Column:
-        at = _INDEX[name]
-        return _Column._make(self._columns[at : at + 6])
-
 
 class _Part:
     """Some consecutive rows of a block, being decoded into the arrays of `out`."""
 
-    __slots__ = ("_column", "_data", "_end", "_known", "_out", "_rows", "_start")
+    __slots__ = ("_columns", "_data", "_end", "_known", "_out", "_rows", "_start")
 
     def __init__(
         self,
         data: Bytes,
         rows: int,
-        column: Callable[[str], _Column],
+        columns: Mapping[str, _Column],
         start: int,
         end: int,
         out: Mapping[str, npt.NDArray[Any]],
     ) -> None:
         self._data = data
         self._rows = rows
-        self._column = column
+        self._columns = columns
         self._start = start
         self._end = end
         self._out = out
@@ -154,7 +149,7 @@ class _Part:
         """A decimal column in units of its last place, before patching; in the target of the column if it fits."""
         values = self._known.get(name)
         if values is None:
-            column = self._column(name)
+            column = self._columns[name]
             target = self._out.get(name)
             values = target if target is not None and target.flags.c_contiguous else np.empty(self._end - self._start)
             if column.coding == _PREDICTED:
@@ -183,7 +178,7 @@ class _Part:
             np.add(stored, np.minimum(self.scaled("open"), self.scaled("close")), out=values)
         else:
             volume = QUOTED[name]
-            scale = price_scale(*(self._column(each).places for each in ("high", volume, name)))
+            scale = price_scale(*(self._columns[each].places for each in ("high", volume, name)))
             expected = self.scaled(volume) * self._mean_price(scale)
             np.rint(expected, out=expected)
             np.add(stored, expected, out=values)
@@ -198,7 +193,7 @@ class _Part:
         return price
 
     def _close_before(self) -> float:
-        close = _Part(self._data, self._rows, self._column, self._start - 1, self._start, {})
+        close = _Part(self._data, self._rows, self._columns, self._start - 1, self._start, {})
         return float(close.scaled("close")[0])
 
     def _add_upper(self, column: _Column, parts: _Parts, values: npt.NDArray[Any]) -> None:
@@ -214,6 +209,6 @@ class _Part:
         rows = np.frombuffer(self._data, _UINT16, column.patches, offset)
         values = np.frombuffer(self._data, kind, column.patches, offset + padded(2 * column.patches))
         if self._end - self._start < self._rows:
-            first, last = np.searchsorted(rows, (self._start, self._end))
+            first, last = rows.searchsorted((self._start, self._end))
             rows, values = rows[first:last] - self._start, values[first:last]
         target[rows] = values
