@@ -19,6 +19,10 @@ Probe = Callable[[Subscription], Awaitable[Activity | None]]
 
 SPACING_S = 0.25
 """Between the first attempts of two connections, so that a start is no storm."""
+RENEW_AGAIN_S = 15.0
+"""A connection that was renewed for a silent stream is not renewed for another one before this, then twice as long,"""
+RENEW_AGAIN_MOST_S = 600.0
+"""and so on up to this, until one of its streams revives: where all are silent a new connection does not help."""
 
 
 class Feed:
@@ -41,6 +45,7 @@ class Feed:
             )
             for route, chunk, number in _spread(venue, streams)
         ]  # fmt: skip
+        self._renewals = {shard: _Renewals() for shard in self.shards}
         self._shard_of = {stream.name: shard for shard in self.shards for stream in shard.streams}
 
     async def run(self) -> None:
@@ -71,9 +76,10 @@ class Feed:
             shard = self._shard_of[finding.stream]
             if finding.attempt == 1:
                 again.setdefault(shard, []).append(finding.stream)
-            else:
+            elif self._renewals[shard].may(self._clock.monotonic()):
                 shard.renew(f"{finding.stream} is silent")
         else:
+            self._renewals[self._shard_of[finding.stream]].helped()
             self._tell(StreamRevived(finding.stream, round(finding.silent_s, 1)))
 
     async def _ask(self, stream: Stream) -> None:
@@ -97,6 +103,26 @@ class Feed:
         """Read on."""
         for shard in self.shards:
             shard.resume()
+
+
+class _Renewals:
+    """When a connection may be renewed for the sake of a silent stream."""
+
+    def __init__(self) -> None:
+        self._from = 0.0
+        self._wait_s = RENEW_AGAIN_S
+
+    def may(self, now: float) -> bool:
+        """Whether it may be now; if so it is counted as done."""
+        if now < self._from:
+            return False
+        self._from = now + self._wait_s
+        self._wait_s = min(2 * self._wait_s, RENEW_AGAIN_MOST_S)
+        return True
+
+    def helped(self) -> None:
+        """A stream revived."""
+        self._wait_s = RENEW_AGAIN_S
 
 
 def _spread(venue: Venue, streams: Sequence[Stream]) -> list[tuple[str, list[Stream], int]]:

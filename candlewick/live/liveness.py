@@ -22,6 +22,8 @@ SECOND_PROBE_S = 3.0
 """Between the two probes."""
 GRACE_S = 2.5
 """What a kline may lag behind its trade (2 s on spot), and a little."""
+FAILED_PROBE_MOST_S = 60.0
+"""A probe that REST does not answer is made again after SECOND_PROBE_S, then twice as long, ... up to this."""
 QUIET_PROBE_S = 10.0
 """After a probe without trades the next one waits so long, then twice as long, ..."""
 QUIET_PROBE_MOST_S = 120.0
@@ -71,8 +73,9 @@ class Watch:
     """One stream. `frames` is counted where frames arrive; everything else happens once a second."""
 
     __slots__ = (
-        "_age_s", "_baseline", "_confirm_at", "_found", "_last_at", "_next_probe_at", "_probing", "_quiet_probe_s", "_rate",
-        "_remedies", "_remedy_at", "_seen", "asked_at", "evidence", "frames", "name", "silent_since",
+        "_age_s", "_baseline", "_confirm_at", "_failed_probe_s", "_found", "_last_at", "_next_probe_at", "_probing",
+        "_quiet_probe_s", "_rate", "_remedies", "_remedy_at", "_seen", "asked_at", "evidence", "frames", "name",
+        "silent_since",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -98,6 +101,7 @@ class Watch:
         self._confirm_at: float | None = None
         self._next_probe_at = 0.0
         self._quiet_probe_s = QUIET_PROBE_S
+        self._failed_probe_s = SECOND_PROBE_S
         self._remedies = 0
         self._remedy_at = 0.0
         self._found = ""
@@ -131,8 +135,11 @@ class Watch:
         """What REST answered about the market of this stream; None when it did not answer."""
         self._probing = False
         if activity is None:
-            self._next_probe_at = now + SECOND_PROBE_S
-        elif self._baseline is None:
+            self._next_probe_at = now + self._failed_probe_s
+            self._failed_probe_s = min(2 * self._failed_probe_s, FAILED_PROBE_MOST_S)
+            return
+        self._failed_probe_s = SECOND_PROBE_S
+        if self._baseline is None:
             self._baseline = activity
             self._next_probe_at = now + SECOND_PROBE_S
         elif activity > self._baseline and activity.trades > 0:

@@ -125,6 +125,14 @@ def test_connection_with_pings_and_no_data_is_left() -> None:
     assert verdict.status.silent_streams == ()
 
 
+def test_streams_that_all_stay_silent_are_no_storm() -> None:
+    """When every new connection is as silent as the one before, renewals become rare; REST brings the candles."""
+    verdict = play([_fault("drop", 1800, 3600)], hours=2.0)
+    _whole(verdict)
+    assert 1 <= verdict.status.counters.renewals <= 12
+    assert verdict.status.counters.candles_recovered >= 3 * 59
+
+
 def test_day_without_the_exchange_is_made_good() -> None:
     """1500 minutes with neither streams nor REST: afterwards every minute is there."""
     away_s = 1500 * 60.0
