@@ -8,6 +8,8 @@ import weakref
 
 import pytest
 
+from candlewick.live import connection
+from candlewick.transport import Link
 from tests.integration.websocket_peer import (
     BINARY,
     CLOSE,

@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 
 from candlewick.clock import SECOND, ManualClock
+from candlewick.live.connection import PicowsDialer
+from candlewick.transport import Link
 
 NOW = 1_700_000_000 * SECOND
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
