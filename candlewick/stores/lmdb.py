@@ -32,6 +32,7 @@ _JOURNAL_ROWS = 32_768  # readers look through all of it: beyond this `tidy` fin
 _JOURNAL_ROWS_MOST = 262_144  # a write folds by itself; each series' newest block is written once for many rows
 _JOURNAL_ROWS_A_SERIES = 32  # the fewer at a time, the more often each series' newest block is written again
 _SLICE_ROWS = 256
+_SERIES_AT_CLOSE = 300  # a third of a second; the journal of more is left as it is, nothing is lost by that
 _MOST_QUARANTINED = 10_000
 
 
@@ -182,14 +183,15 @@ class LmdbStore(LmdbReader):
             self._environment.commit(change)
 
     def close(self) -> None:
-        """Fold the journal, let go of the store and let another process write it; idempotent."""
+        """Fold the journal if that is quick, let go of the store, let another process write it; idempotent."""
         with self._writing:
             if self._closed:
                 return
             try:
-                with contextlib.suppress(StoreFull):  # the journal keeps it all the same
-                    while self.fold(_JOURNAL_ROWS):
-                        pass
+                if np.count_nonzero(self._state.pending()) <= _SERIES_AT_CLOSE:
+                    with contextlib.suppress(StoreFull):  # the journal keeps it all the same
+                        while self.fold(_JOURNAL_ROWS):
+                            pass
             finally:
                 super().close()
                 self._writer_lock.release()

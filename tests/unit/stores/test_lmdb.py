@@ -82,6 +82,19 @@ def test_journal_numbers_go_on_after_it_was_emptied(tmp_path: Path) -> None:
         store.close()
 
 
+def test_close_leaves_a_journal_of_many_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing folds a few series and leaves many as they are; either way all is there afterwards."""
+    monkeypatch.setattr(candlewick.stores.lmdb, "_SERIES_AT_CLOSE", 3)
+    for first, count, left in ((0, 3, 0), (10, 4, 4)):
+        store = opened(tmp_path)
+        store.write(np.concatenate([rows_from(first, 1, number) for number in range(count)]))
+        store.close()
+        again = opened(tmp_path)
+        assert again.pending_rows == left
+        assert [info.rows for info in again.series()[:4]] == [1 + left // 4, 1 + left // 4, 1 + left // 4, left // 4]
+        again.close()
+
+
 def test_write_bounds_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody has to call `fold`: writing keeps the journal about as long as its bound."""
     monkeypatch.setattr(candlewick.stores.lmdb, "_JOURNAL_ROWS", 2_000)
