@@ -95,7 +95,7 @@ class Continuity:
                 del self._starts[0]
             self.next_id = trade_id + 1
             return hole
-        if self._fill(trade_id):
+        if self.fill(trade_id):
             self.late += 1
             return True
         if trade_id < self.next_id - RESTART:
@@ -106,7 +106,8 @@ class Continuity:
         self.duplicates += 1
         return False
 
-    def _fill(self, trade_id: int) -> bool:
+    def fill(self, trade_id: int) -> bool:
+        """A trade came from elsewhere than the stream; whether it was missing, which it is no longer."""
         index = bisect_right(self._starts, trade_id) - 1
         if index < 0 or trade_id >= self._ends[index]:
             return False

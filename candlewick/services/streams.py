@@ -157,7 +157,7 @@ class TradeReceiver:
 
     def recovered(self, trade: Trade) -> bool:
         """A trade got from REST; whether it was still missing."""
-        if self._continuity.take(trade.trade_id) is not True:
+        if not self._continuity.fill(trade.trade_id):
             return False
         self._consume(self.symbol, trade)
         return True

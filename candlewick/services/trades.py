@@ -10,7 +10,7 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 
 from candlewick.clock import Clock
-from candlewick.errors import ExchangeError, Refused
+from candlewick.errors import ExchangeError, Refused, UsageError
 from candlewick.events import Event, TradeHole
 from candlewick.exchanges.exchange import StreamKind
 from candlewick.history.client import RestClient
@@ -93,7 +93,10 @@ class TradeMender:
                 page = await self._page(receiver, trade.trade_id, 1)
             except ExchangeError:
                 continue  # the client has told why; the next frame of the stream will decide
-            receiver.settle(trade, real=any(one.trade_id == trade.trade_id for one in page))
+            except UsageError:
+                receiver.settle(trade, real=True)  # nobody can be asked, and nothing is asked for on its account
+                continue
+            receiver.settle(trade, real=any(_same(trade, one) for one in page))
 
     def _queue(self, receiver: TradeReceiver, due: float) -> None:
         self._count += 1
@@ -139,7 +142,8 @@ class TradeMender:
 
     def _done(self, receiver: TradeReceiver, one: _Open) -> None:
         """REST was asked for all of a hole."""
-        if not one.asked_again and receiver.believed.continuity.is_open(one.hole):
+        asked = Hole(one.hole.first_id, one.end - one.hole.first_id)
+        if not one.asked_again and receiver.believed.continuity.is_open(asked):
             one.asked_again = True
             one.next_id = one.hole.first_id
             one.due = self._clock.monotonic() + ASK_AGAIN_S
@@ -174,3 +178,8 @@ class TradeMender:
     async def _page(self, receiver: TradeReceiver, from_id: int, limit: int) -> list[Trade]:
         ask = self._client.agg_trades if receiver.kind is StreamKind.AGG_TRADE else self._client.trades
         return await ask(receiver.symbol, from_id, limit)
+
+
+def _same(trade: Trade, other: Trade) -> bool:
+    """Whether REST's trade is the stream's: under a spoiled id there may be another one, of another time."""
+    return trade.trade_id == other.trade_id and trade.time // 1000 == other.time // 1000
