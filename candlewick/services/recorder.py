@@ -28,7 +28,9 @@ HIGH_WATER = 50_000
 """Candles waiting for the store at which the feed stops reading."""
 LOW_WATER = 10_000
 QUIET_S = 0.2
-"""What can wait is done when nothing came for so long."""
+"""What can wait is done when nothing came for so long;"""
+TIDY_EVERY_S = 0.05
+"""under load a little of it, so often."""
 MOST_ASIDE = 1_000
 """Unreadable frames that wait for the quarantine: a flood of them keeps the newest."""
 RETRY_S = (0.1, 0.2, 0.4, 1.0, 2.0, 4.0, 8.0)
@@ -78,7 +80,7 @@ class Recorder:
         self._aside: list[Quarantined] = []
         self._loop = asyncio.get_running_loop()
         self._turn = 0
-        self._busy_until = 0.0
+        self._busy_until = self._tidy_at = 0.0
         self._committing = self._committing_since = 0
         self._wake = asyncio.Event()
         self._pressure = False
@@ -160,6 +162,9 @@ class Recorder:
                 await self._commit()
                 self._busy_until = self._clock.monotonic() + QUIET_S
                 self._clock.call_later(2 * QUIET_S, self._wake.set)
+                if self._clock.monotonic() >= self._tidy_at:
+                    await self.on_store(self._tidy)
+                    self._tidy_at = self._clock.monotonic() + TIDY_EVERY_S
             elif self._clock.monotonic() >= self._busy_until and await self.on_store(self._tidy):
                 self._wake.set()
 

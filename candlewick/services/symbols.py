@@ -1,7 +1,6 @@
 """Which symbols to follow: names and patterns against what the exchange lists. Pure."""
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from candlewick.errors import UnknownSymbol
@@ -28,6 +27,8 @@ def resolve(wanted: Sequence[str], instruments: Sequence[Instrument], market: Ma
                 )
             found.update(dict.fromkeys(matches))
         elif (one := listed.get(want)) is None:
+            from difflib import get_close_matches  # noqa: PLC0415 - only where something is wrong
+
             near = get_close_matches(want, listed, 3)
             hint = f"; did you mean {', '.join(near)}?" if near else ""
             raise UnknownSymbol(f"SYMBOLS: {want!r} is not listed on {market} of the exchange{hint}")

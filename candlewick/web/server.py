@@ -12,7 +12,7 @@ from candlewick.config import Settings, masked
 from candlewick.errors import CandlewickError, ConfigError, UsageError
 from candlewick.market import Interval, Market, Series, normal_symbol
 from candlewick.services.status import Operator, Status
-from candlewick.web import health, metrics, page
+from candlewick.web import health, page
 from candlewick.web.access import refusal
 
 log = logging.getLogger("candlewick.web")
@@ -127,6 +127,8 @@ class _Routes:
         return _json(*health.live())
 
     async def metrics(self, _: web.Request) -> web.Response:
+        from candlewick.web import metrics  # noqa: PLC0415 - a megabyte that a run nobody scrapes need not hold
+
         body = metrics.expose(self._operator.status())
         return web.Response(body=body, headers=HEADERS | {"Content-Type": metrics.CONTENT_TYPE})
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from itertools import pairwise
 
 import pytest
 from msgspec.structs import astuple
@@ -11,7 +12,7 @@ from candlewick.errors import StoreDamaged
 from candlewick.events import CandleRejected, CandleRevised, CandlesStored, StoreTrouble
 from candlewick.market import MINUTE, SECOND, Candle, Interval, Market, Series
 from candlewick.services import recorder as module
-from candlewick.services.recorder import QUIET_S, Recorder
+from candlewick.services.recorder import QUIET_S, TIDY_EVERY_S, Recorder
 from candlewick.stores.memory import MemoryStore
 from candlewick.stores.store import Quarantined, Rows, Source, WriteResult, to_rows
 from tests.unit.services.workbench import BTC, ETH, START, Bench, candle, minute, simulate
@@ -357,28 +358,27 @@ def test_flood_of_unreadable_frames_keeps_the_newest() -> None:
     assert kept == [str(number).encode() for number in reversed(range(500, module.MOST_ASIDE + 500))]
 
 
-def test_store_is_tidied_only_when_nothing_comes() -> None:
-    """Tidying waits until the store was left alone for a moment, goes on while there is more, and then rests."""
+def test_store_is_tidied_when_nothing_comes_and_little_under_load() -> None:
+    """Under load tidying takes one step in a while; once nothing comes it goes on until there is no more."""
 
     async def story(bench: Bench) -> tuple[list[float], list[float], int]:
         await settle(bench)
         bench.store.tidied.clear()
-        bench.store.untidy = 3
-        began = bench.clock.monotonic()
+        bench.store.untidy = 1000
         for number in range(-60, -10):
             add(bench, number)
-            await bench.clock.sleep(QUIET_S / 4)
+            await bench.clock.sleep(TIDY_EVERY_S / 4)
         busy = list(bench.store.tidied)
         await bench.clock.sleep(10)
-        last = began + 49 * QUIET_S / 4
-        return busy, [time - last for time in bench.store.tidied], len(bench.store.commits)
+        quiet = [time - busy[-1] for time in bench.store.tidied[len(busy) :]]
+        return busy, quiet, len(bench.store.commits)
 
     busy, quiet, commits = simulate(story)
-    assert busy == []
     assert commits == 50
-    assert len(quiet) >= 3
-    assert min(quiet) >= QUIET_S
-    assert max(quiet) < 1
+    assert 10 <= len(busy) <= 14
+    assert all(later - sooner >= TIDY_EVERY_S for sooner, later in pairwise(busy))
+    assert len(quiet) >= 900
+    assert min(quiet) >= QUIET_S - TIDY_EVERY_S
 
 
 def test_store_that_cannot_tidy_goes_on() -> None:
