@@ -29,7 +29,7 @@ TWO_PAGES = 1_400
 PICTURE_BYTES = 200_000
 
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_LINK = re.compile(r"(?:\]\(|<img src=\")([^)\"\s]+)")
 _OUTSIDE = re.compile(r"[a-z]+:")
 _CODE = r"(?:`|^ {4}|^\$ |/bin/|kept: )"
 """What stands before something to type, and not before a word of prose."""
