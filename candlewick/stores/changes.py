@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from candlewick.errors import StoreDamaged
 from candlewick.stores import rule
 from candlewick.stores.blocks.decode import Block
 from candlewick.stores.grid import Int64s, blocks
@@ -89,12 +88,7 @@ class Changes:
         if data is None:
             return np.empty(0, ROW)
         series = self._state.series[number]
-        try:
-            block = Block(data)
-        except ValueError as error:
-            raise StoreDamaged(
-                f"block {home} of {series} is damaged: {error}; restore a copy of the store, or load it again"
-            ) from None
+        block = Block(data, f"block {home} of {series}")
         times = block_times(block, home, series.interval)
         first, end = 0, block.rows
         if wanted is not None:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from candlewick.errors import StoreDamaged
 from candlewick.market import Interval
 from candlewick.stores import rule
 from candlewick.stores.blocks.decode import Block
@@ -56,6 +55,7 @@ class Plan:
         self._recent = recent
         self._start = 0
         self._end = _FOREVER
+        self._edges = (0, _LAST_BLOCK)  # only the outermost blocks may have rows outside the range
 
     def pieces(self, start: int | None, end: int | None, last: int | None) -> list[Piece]:
         """The pieces that open in `[start, end)`, or the newest `last` rows of them.
@@ -72,6 +72,7 @@ class Plan:
             final = _LAST_BLOCK if end is None else block_of(self._interval, end - 1)
             if last is not None:
                 first = self._first_needed(cursor, first, final, last)
+            self._edges = (first, final)
             pieces = self._merged(self._stored(cursor, first, final))
         return pieces if last is None else _newest(pieces, last)
 
@@ -100,12 +101,7 @@ class Plan:
             series, number = BLOCK_KEY.unpack(key)
             if series != self._number or number > final:
                 return
-            try:
-                yield number, Block(data)
-            except ValueError as error:
-                raise StoreDamaged(
-                    f"block {number} of {self._where} is damaged: {error}; restore a copy, or load it again"
-                ) from None
+            yield number, Block(data, f"block {number} of {self._where}")
 
     def _merged(self, stored: Iterator[tuple[int, Block]]) -> list[Piece]:
         times = self._recent["open_time"]
@@ -126,7 +122,7 @@ class Plan:
 
     def _block_pieces(self, number: int, block: Block, recent: Rows) -> list[Piece]:
         first, end = 0, block.rows
-        if len(recent) or self._cuts(number):
+        if len(recent) or number in self._edges:
             times = block_times(block, number, self._interval)
             first, end = (int(at) for at in np.searchsorted(times, (self._start, self._end)))
             if len(recent) and first < end and recent["open_time"][0] <= times[end - 1]:
@@ -134,12 +130,6 @@ class Plan:
                 return [Piece(len(rows), rows)]
         pieces = [Piece(end - first, None, block, number, first)] if first < end else []
         return [*pieces, Piece(len(recent), recent)] if len(recent) else pieces
-
-    def _cuts(self, number: int) -> bool:
-        """Whether the range may leave out rows of this block."""
-        edges = np.array([number * BLOCK_SLOTS, (number + 1) * BLOCK_SLOTS], np.int64)
-        first, end = slot_starts(self._interval, edges)
-        return bool(first < self._start or end > self._end)
 
 
 def fill(pieces: list[Piece], targets: Targets, number: int, interval: Interval) -> None:

@@ -67,7 +67,7 @@ def pack_block(rows: Rows, number: int, interval: Interval) -> bytes:
     times = np.ascontiguousarray(rows["open_time"])
     at = slots(interval, times)
     data = encode(rows, at - number * BLOCK_SLOTS, times - slot_starts(interval, at))
-    block = Block(data)
+    block = Block(data, f"block {number} of series {rows['series'][0]}")
     again = block_rows(block, block_times(block, number, interval), int(rows["series"][0]), 0, block.rows)
     if again.tobytes() != rows.tobytes():
         raise StoreDamaged(f"block {number} of series {rows['series'][0]} does not read back as it is: report this")

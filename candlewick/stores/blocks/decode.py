@@ -1,5 +1,6 @@
 """The bytes of a block back into candles: whole columns, or some consecutive rows of them."""
 
+import struct
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from candlewick.errors import StoreDamaged
 from candlewick.stores.blocks.layout import (
     CHECKED_FROM,
     COLUMN,
@@ -27,6 +29,10 @@ from candlewick.stores.blocks.layout import (
 from candlewick.stores.checksum import Bytes, checksum
 from candlewick.stores.grid import Int64s
 
+_DESCRIPTORS = struct.Struct("<" + COLUMN.format[1:] * len(COLUMNS))
+_FIELDS = 7
+_OFFSET = 4
+_INDEX = {name: _FIELDS * at for at, name in enumerate(COLUMNS)}
 _INT64 = np.dtype("<i8")
 _DOUBLE = np.dtype("<f8")
 _UINT16 = np.dtype("<u2")
@@ -44,36 +50,42 @@ class _Column(NamedTuple):
     width: int
     patches: int
     offset: int
+    checksum: int
     base: float
 
 
 class Block:
-    """A block's bytes, checked, and what is in them; `data` must stay alive and unchanged while it is used.
+    """A block's bytes and what is in them; `data` must stay alive and unchanged while it is used.
+
+    Each column is checked when it is read, so that reading one does not touch the others. `name` is for messages.
 
     Raises:
-        ValueError: the bytes are not what was written.
+        StoreDamaged: the bytes are not what was written.
     """
 
-    __slots__ = ("_columns", "_data", "_runs", "rows")
+    __slots__ = ("_columns", "_descriptors", "_name", "_runs", "data", "rows")
 
     rows: int
 
-    def __init__(self, data: Bytes) -> None:
+    def __init__(self, data: Bytes, name: str) -> None:
         if len(data) < DATA_AT or len(data) % 8:
-            raise ValueError(f"it is {len(data)} bytes long")
+            raise damaged(name, f"it is {len(data)} bytes long")
         expected, version, columns, self._runs, self.rows = HEADER.unpack_from(data)
-        if checksum(memoryview(data)[CHECKED_FROM:]) != expected:
-            raise ValueError("its checksum does not match")
+        view = memoryview(data)
+        head = DATA_AT + padded(4 * self._runs)
+        if head > len(data) or checksum(view[CHECKED_FROM:head]) != expected:
+            raise damaged(name, "the checksum of its head does not match")
         if version != VERSION or columns != len(COLUMNS):
-            raise ValueError(f"it has version {version} and {columns} columns")
-        self._data = data
-        descriptors = COLUMN.iter_unpack(memoryview(data)[COLUMNS_AT:DATA_AT])
-        self._columns = dict(zip(COLUMNS, map(_Column._make, descriptors), strict=True))
+            raise damaged(name, f"it has version {version} and {columns} columns")
+        self._name = name
+        self.data = data
+        self._descriptors = _DESCRIPTORS.unpack_from(data, COLUMNS_AT)
+        self._columns: dict[str, _Column] = {}
 
     def slots(self, start: int = 0, end: int | None = None) -> Int64s:
         """The slots of rows `start` to `end`, counted from the block's first."""
         end = self.rows if end is None else end
-        runs = np.frombuffer(self._data, _UINT16, 2 * self._runs, DATA_AT).astype(np.int64)
+        runs = np.frombuffer(self.data, _UINT16, 2 * self._runs, DATA_AT).astype(np.int64)
         if self._runs == 1:
             return np.arange(runs[1] + start, runs[1] + end)
         firsts, slots = runs[::2], runs[1::2]
@@ -81,7 +93,7 @@ class Block:
 
     def offsets(self, start: int = 0, end: int | None = None) -> Int64s | None:
         """How far the open times of rows `start` to `end` are from their slots; None if all are on the grid."""
-        column = self._columns["offset"]
+        column = self.column("offset")
         if column.width == 0 and not column.patches and not column.base:
             return None
         values = np.empty((self.rows if end is None else end) - start, np.int64)
@@ -89,14 +101,18 @@ class Block:
         return values
 
     def fill(self, out: Mapping[str, npt.NDArray[Any]], start: int = 0, end: int | None = None) -> None:
-        """Write rows `start` to `end` of each column that `out` names; `close_time` is relative to the open time."""
+        """Write rows `start` to `end` of each column that `out` names; `close_time` is relative to the open time.
+
+        Raises:
+            StoreDamaged: a column is not what was written.
+        """
         end = self.rows if end is None else end
         if start == end:
             return
-        part = _Part(self._data, self.rows, self._columns, start, end, out)
+        part = _Part(self, start, end, out)
         decimals = []
         for name, target in out.items():
-            column = self._columns[name]
+            column = self.column(name)
             if column.coding == _RAW:
                 target[:] = part.plane(_INT64 if name in INTEGERS else _DOUBLE, column.offset)
             elif name in INTEGERS:
@@ -109,24 +125,34 @@ class Block:
             if column.patches:
                 part.patch(column, _DOUBLE, target)
 
+    def column(self, name: str) -> _Column:
+        """Where a column is and what it means, once its bytes have been checked."""
+        column = self._columns.get(name)
+        if column is None:
+            at = _INDEX[name]
+            column = _Column._make(self._descriptors[at : at + _FIELDS])
+            following = at + _FIELDS + _OFFSET
+            end = self._descriptors[following] if following < len(self._descriptors) else len(self.data)
+            if checksum(memoryview(self.data)[column.offset : end]) != column.checksum:
+                raise damaged(self._name, f"the checksum of its {name} does not match")
+            self._columns[name] = column
+        return column
+
+
+def damaged(name: str, what: str) -> StoreDamaged:
+    """The error of a block that is not what was written."""
+    return StoreDamaged(f"{name} is damaged: {what}; restore a copy of the store, or load it again")
+
 
 class _Part:
     """Some consecutive rows of a block, being decoded into the arrays of `out`."""
 
-    __slots__ = ("_columns", "_data", "_end", "_known", "_out", "_rows", "_start")
+    __slots__ = ("_block", "_data", "_end", "_known", "_out", "_rows", "_start")
 
-    def __init__(
-        self,
-        data: Bytes,
-        rows: int,
-        columns: Mapping[str, _Column],
-        start: int,
-        end: int,
-        out: Mapping[str, npt.NDArray[Any]],
-    ) -> None:
-        self._data = data
-        self._rows = rows
-        self._columns = columns
+    def __init__(self, block: Block, start: int, end: int, out: Mapping[str, npt.NDArray[Any]]) -> None:
+        self._block = block
+        self._data = block.data
+        self._rows = block.rows
         self._start = start
         self._end = end
         self._out = out
@@ -149,7 +175,7 @@ class _Part:
         """A decimal column in units of its last place, before patching; in the target of the column if it fits."""
         values = self._known.get(name)
         if values is None:
-            column = self._columns[name]
+            column = self._block.column(name)
             target = self._out.get(name)
             values = target if target is not None and target.flags.c_contiguous else np.empty(self._end - self._start)
             if column.coding == _PREDICTED:
@@ -178,7 +204,7 @@ class _Part:
             np.add(stored, np.minimum(self.scaled("open"), self.scaled("close")), out=values)
         else:
             volume = QUOTED[name]
-            scale = price_scale(*(self._columns[each].places for each in ("high", volume, name)))
+            scale = price_scale(*(self._block.column(each).places for each in ("high", volume, name)))
             expected = self.scaled(volume) * self._mean_price(scale)
             np.rint(expected, out=expected)
             np.add(stored, expected, out=values)
@@ -193,7 +219,7 @@ class _Part:
         return price
 
     def _close_before(self) -> float:
-        close = _Part(self._data, self._rows, self._columns, self._start - 1, self._start, {})
+        close = _Part(self._block, self._start - 1, self._start, {})
         return float(close.scaled("close")[0])
 
     def _add_upper(self, column: _Column, parts: _Parts, values: npt.NDArray[Any]) -> None:

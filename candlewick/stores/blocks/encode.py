@@ -71,13 +71,12 @@ def encode(rows: Rows, slots: Int64s, offsets: Int64s) -> bytes:
     for name in COLUMNS:
         coding, places, packed, data = columns[name]
         width, base, patches = (packed.width, packed.base, len(packed.patches)) if packed else (8, 0, 0)
-        descriptors.append(COLUMN.pack(coding, places, width, patches, offset, base))
+        descriptors.append(COLUMN.pack(coding, places, width, patches, offset, checksum(data), base))
         parts.append(data)
         offset += len(data)
     header = HEADER.pack(0, VERSION, len(COLUMNS), len(runs), len(rows))
-    block = bytearray().join((header, *descriptors, *parts))
-    block[:4] = checksum(memoryview(block)[CHECKED_FROM:]).to_bytes(4, "little")
-    return bytes(block)
+    head = b"".join((header, *descriptors, parts[0]))
+    return b"".join((checksum(head[CHECKED_FROM:]).to_bytes(4, "little"), head[4:], *parts[1:]))
 
 
 def _integer_columns(rows: Rows, offsets: Int64s) -> dict[str, _Column]:

@@ -10,10 +10,10 @@ import numpy.typing as npt
 VERSION = 1
 
 HEADER = struct.Struct("<I4xBBHI")
-"""Checksum of everything from byte 8 on; then version, number of columns, number of runs, number of rows."""
+"""Checksum of what is between byte 8 and the first column; version, number of columns, of runs, of rows."""
 
-COLUMN = struct.Struct("<BBBxII4xd")
-"""Coding, decimal places, bytes per value, number of patches, offset of the column in the block, base."""
+COLUMN = struct.Struct("<BBBxIIId")
+"""Coding, decimal places, bytes per value; number of patches, offset in the block, checksum; base."""
 
 CHECKED_FROM = 8
 

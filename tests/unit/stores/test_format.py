@@ -3,6 +3,7 @@
 import struct
 import zlib
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,14 @@ class PlainBlock:
     """One block, read as the document says."""
 
     def __init__(self, data: bytes) -> None:
-        assert struct.unpack_from("<I", data)[0] == checksum(data[8:])
         version, columns, runs, self.rows = struct.unpack_from("<BBHI", data, 8)
         assert (version, columns) == (1, 12)
+        assert struct.unpack_from("<I", data)[0] == checksum(data[8 : 304 + padded(4 * runs)])
         self.data = data
         self.descriptors = [struct.unpack_from("<BBBxII4xd", data, 16 + 24 * at) for at in range(12)]
+        edges = [*(each[4] for each in self.descriptors), len(data)]
+        for at, (begin, end) in enumerate(pairwise(edges)):
+            assert struct.unpack_from("<I", data, 16 + 24 * at + 12)[0] == checksum(data[begin:end])
         starts = list(struct.iter_unpack("<HH", data[304 : 304 + 4 * runs]))
         self.slots: list[int] = []
         for (row, slot), (following, _) in zip(starts, [*starts[1:], (self.rows, 0)], strict=True):

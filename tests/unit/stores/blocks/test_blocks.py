@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from candlewick.errors import UsageError
+from candlewick.errors import StoreDamaged, UsageError
 from candlewick.market import Interval
 from candlewick.stores.blocks.decode import Block
 from candlewick.stores.blocks.encode import encode
 from candlewick.stores.blocks.layout import DATA_AT
+from candlewick.stores.checksum import checksum
 from candlewick.stores.grid import BLOCK_SLOTS, blocks
 from candlewick.stores.store import ROW, Rows, Source
 from candlewick.stores.tables import block_rows, block_times, pack_block
@@ -44,7 +45,7 @@ def plain_rows(count: int, seed: int = 0) -> Rows:
 
 
 def read_back(rows: Rows, number: int = 3_000, interval: Interval = MINUTE) -> Rows:
-    block = Block(pack_block(rows, number, interval))
+    block = Block(pack_block(rows, number, interval), "block")
     times = block_times(block, number, interval)
     return block_rows(block, times, int(rows["series"][0]), 0, block.rows)
 
@@ -130,7 +131,7 @@ def test_block_reads_any_slice_of_any_column() -> None:
     rows = plain_rows(400)
     rows["close"][::37] = np.nan  # patches that others are predicted across
     rows["volume"][::41] = 0.1 + 0.2
-    block = Block(pack_block(rows, 3_000, MINUTE))
+    block = Block(pack_block(rows, 3_000, MINUTE), "block")
     for name in (*COLUMNS[1:], "source"):
         if name == "close_time":
             continue
@@ -141,31 +142,50 @@ def test_block_reads_any_slice_of_any_column() -> None:
             assert target.tobytes() == np.ascontiguousarray(rows[name][start:end]).tobytes()
 
 
+def read_all(data: bytes) -> None:
+    block = Block(data, "block 3000")
+    block_rows(block, block_times(block, 3_000, MINUTE), 0, 0, block.rows)
+
+
 def test_block_notices_any_flipped_bit() -> None:
-    """Whichever bit flips, the block is refused; only the four bytes of padding after the checksum mean nothing."""
-    data = pack_block(plain_rows(200), 3_000, MINUTE)
+    """Whichever bit flips, reading the rows is refused; only the four bytes after the checksum mean nothing."""
+    rows = plain_rows(200)
+    rows["low"][::31] = np.nan
+    data = pack_block(rows, 3_000, MINUTE)
+    read_all(data)
     rng = np.random.default_rng(9)
-    for at in [0, 3, 8, 9, 10, 12, 16, DATA_AT, len(data) - 1, *rng.integers(8, len(data), 200).tolist()]:
+    for at in [0, 3, 8, 9, 10, 11, 12, 16, DATA_AT, len(data) - 1, *rng.integers(8, len(data), 400).tolist()]:
         broken = bytearray(data)
         broken[at] ^= 1 << int(rng.integers(8))
-        with pytest.raises(ValueError, match=r"checksum|version|bytes long"):
-            Block(bytes(broken))
+        with pytest.raises(StoreDamaged, match=r"block 3000 is damaged: .*; restore"):
+            read_all(bytes(broken))
 
 
-@pytest.mark.parametrize("length", [0, 8, DATA_AT - 8, DATA_AT + 8, -9])
+def test_block_column_is_read_beside_a_damaged_one() -> None:
+    """Damage is found in the columns that are read, and said by name."""
+    data = bytearray(pack_block(plain_rows(200), 3_000, MINUTE))
+    data[-1] ^= 1
+    block = Block(bytes(data), "block 3000")
+    block.fill({"close": np.empty(200)})
+    with pytest.raises(StoreDamaged, match="checksum of its taker_buy_quote_volume"):
+        block.fill({"taker_buy_quote_volume": np.empty(200)})
+
+
+@pytest.mark.parametrize("length", [0, 8, DATA_AT - 8, DATA_AT + 8, -9, -8])
 def test_block_notices_a_cut(length: int) -> None:
     """A block that was cut short is refused."""
     data = pack_block(plain_rows(200), 3_000, MINUTE)
-    with pytest.raises(ValueError, match=r"checksum|bytes long"):
-        Block(data[:length])
+    with pytest.raises(StoreDamaged, match=r"checksum|bytes long"):
+        read_all(data[:length])
 
 
 def test_block_refuses_another_version() -> None:
-    """A block of another version says so."""
+    """A block of another version, whole as it may be, says so."""
     data = bytearray(pack_block(plain_rows(200), 3_000, MINUTE))
     data[8] = 2
-    with pytest.raises(ValueError, match="checksum"):
-        Block(bytes(data))
+    data[:4] = checksum(bytes(data[8 : DATA_AT + 8])).to_bytes(4, "little")
+    with pytest.raises(StoreDamaged, match="version 2"):
+        Block(bytes(data), "block 3000")
 
 
 def archive_rows(recordings: Path, folder: str) -> Rows:
@@ -210,7 +230,7 @@ def test_block_keeps_real_candles_small_and_exact(recordings: Path, folder: str,
     for home in np.unique(homes).tolist():
         part = rows[homes == home]
         data = pack_block(part, home, interval)
-        block = Block(data)
+        block = Block(data, "block")
         assert block_rows(block, block_times(block, home, interval), 0, 0, block.rows).tobytes() == part.tobytes()
         size += len(data)
     assert size / len(rows) < SIZES[folder, code]
