@@ -87,6 +87,10 @@ class ServerTrouble(ExchangeError):
     """HTTP 5xx, or an answer that is not what the exchange documents (HTML, cut JSON)."""
 
 
+class NotFound(ServerTrouble):
+    """HTTP 404 without the exchange's own code: nothing is served at this address under that name."""
+
+
 class Refused(ExchangeError):
     """HTTP 4xx with the exchange's own `code` and words; asking again the same way will not help."""
 

@@ -10,6 +10,7 @@ from candlewick.errors import (
     Banned,
     DecodeError,
     ExchangeError,
+    NotFound,
     RateLimited,
     Refused,
     ServerTrouble,
@@ -205,6 +206,6 @@ class RestClient:
             wait_s = pause_left_s(self.budget.pause(now) or error, now)
             return wait_s if wait_s <= patience_s else None
         self.outcomes["server_error" if isinstance(error, ServerTrouble) else "error"] += 1
-        if isinstance(error, Refused) or failures >= ATTEMPTS:
+        if isinstance(error, Refused | NotFound) or failures >= ATTEMPTS:
             return None
         return min(MOST_RETRY_S, FIRST_RETRY_S * 2.0 ** (failures - 1)) * self._random.uniform(0.75, 1.25)

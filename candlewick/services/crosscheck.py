@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from candlewick.analysis.aggregate import CandleBuilder
 from candlewick.clock import Clock
+from candlewick.errors import UsageError
 from candlewick.events import CandleDisputed, Event
 from candlewick.market import Candle, Series, Trade
 from candlewick.services.recorder import to_candle
@@ -38,7 +39,12 @@ class CrossCheck:
         for series, builder in self._builders.get(symbol, ()):
             if not whole:
                 builder.reset()
-            if (built := builder.add(trade)) is not None:
+            try:
+                built = builder.add(trade)
+            except UsageError:  # a damaged frame: its time, or its decimals, are no trade's
+                builder.reset()
+                continue
+            if built is not None:
                 self._built.append((self._clock.monotonic(), series, built))
 
     def compare(self) -> None:

@@ -5,6 +5,7 @@ tickers) only ever replaces the one before it, and what was replaced unread is c
 """
 
 from collections.abc import Callable
+from math import inf
 from typing import Generic, TypeVar
 
 from msgspec.structs import astuple
@@ -13,6 +14,7 @@ from candlewick.errors import DecodeError
 from candlewick.exchanges.exchange import CandleUpdate, StreamKind, TradeUpdate
 from candlewick.integrity.continuity import Hole
 from candlewick.integrity.doubt import Believed
+from candlewick.integrity.rules import EARLIEST
 from candlewick.live.liveness import Watch
 from candlewick.market import Candle, Series, Span, Trade
 from candlewick.services.ledger import Expectation
@@ -127,6 +129,9 @@ class TradeReceiver:
         update = self._decode(payload)
         if update.symbol != self.symbol:
             raise DecodeError(f"stream {self.name} carried {update.symbol}")
+        # Written so that what is no number fails too.
+        if not (0.0 < update.price < inf and 0.0 < update.quantity < inf and update.time >= EARLIEST):
+            raise DecodeError(f"{self.name}: nobody trades {update.quantity} at {update.price}, time {update.time}")
         self.watch.frames += 1
         trade_id, continuity = update.trade_id, self._continuity
         if trade_id == continuity.next_id and self.believed.held is None:
@@ -142,9 +147,9 @@ class TradeReceiver:
 
     def _tell(self, trades: list[tuple[Trade, Hole | None]]) -> None:
         for trade, hole in trades:
-            self._consume(self.symbol, trade)
             if hole is not None:
                 self._on_hole(self, hole)
+            self._consume(self.symbol, trade)
 
     def settle(self, trade: Trade, *, real: bool) -> None:
         """REST was asked about a trade in doubt."""

@@ -13,9 +13,8 @@ import msgspec
 from candlewick import __version__
 from candlewick.clock import SECOND, SystemClock
 from candlewick.config import Settings
-from candlewick.errors import ExchangeError, UsageError
+from candlewick.errors import ExchangeError, NotFound, UsageError
 from candlewick.events import ClockOff
-from candlewick.exchanges.exchange import ExchangeInfo
 from candlewick.history.budget import Budget
 from candlewick.history.client import RestClient
 from candlewick.history.http import AiohttpHttp
@@ -35,6 +34,8 @@ from candlewick.stores.store import Store
 from candlewick.transport import Dialer, Http
 
 CLOCK_EVERY_S = 600.0
+CLOCK_SOON_S = 30.0
+"""The exchange's time is asked for so soon where it is not known yet."""
 CLOCK_TOLERANCE_MS = 1000.0
 RETRY_S = (1.0, 2.0, 4.0, 8.0, 15.0)
 
@@ -91,19 +92,28 @@ class Run:
         Raises:
             UnknownSymbol: the settings name a symbol that the exchange does not list.
         """
-        await self._follow_clock()
-        info = await self._exchange_info()
+        before = self._followed_before()
+        timely = await self._follow_clock(patient=not before)
+        symbols = await self._symbols(before=before)
         self._started_at = self.clock.now()
-        self.ingest = self._ingest(info)
+        self.ingest = self._ingest(symbols)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.ingest.run())
-            tasks.create_task(self._keep_time())
+            tasks.create_task(self._keep_time(CLOCK_EVERY_S if timely else CLOCK_SOON_S))
             tasks.create_task(self._summaries())
 
-    def _ingest(self, info: ExchangeInfo) -> Ingest:
+    def _followed_before(self) -> bool:
+        """Whether the store has candles of every wanted symbol.
+
+        They were listed then, so a start need not wait for REST: the streams may flow while it is banned.
+        """
+        held = {one.series.symbol for one in self.store.series() if one.rows and one.series.market == self.venue.market}
+        return held.issuperset(self.settings.symbols)
+
+    def _ingest(self, symbols: list[str]) -> Ingest:
         settings = self.settings
         wants = Wants(
-            symbols=resolve(settings.symbols, info.instruments, settings.market),
+            symbols=symbols,
             intervals=settings.intervals,
             kinds=settings.streams,
             stream_url=settings.stream_url,
@@ -118,13 +128,18 @@ class Run:
             tell=self.observer.tell, on_trade=self._on_trade,
         )  # fmt: skip
 
-    async def _follow_clock(self) -> None:
-        """Learn the exchange's time, however long it takes."""
+    async def _follow_clock(self, *, patient: bool) -> bool:
+        """Learn the exchange's time, however long it takes if `patient`; False if it is yet to be learnt.
+
+        Where it tells no time at all, this machine's own has to do.
+        """
         attempt = 0
         while True:
             try:
                 time, speed, round_trip_s = await self.client.server_time()
             except ExchangeError as error:
+                if isinstance(error, NotFound) or not patient:
+                    return isinstance(error, NotFound)
                 await self._patience(error, attempt)
                 attempt += 1
             else:
@@ -134,25 +149,33 @@ class Run:
                 self.clock_behind_ms = behind / 1000
                 if abs(self.clock_behind_ms) > CLOCK_TOLERANCE_MS * self.clock.speed and speed is None:
                     self.observer.tell(ClockOff(self.clock_behind_ms))
-                return
+                return True
 
-    async def _exchange_info(self) -> ExchangeInfo:
+    async def _symbols(self, *, before: bool) -> list[str]:
+        """What to follow, held against what the exchange lists, unless all was followed `before` and it does not answer."""
         attempt = 0
         while True:
             try:
-                return await self.client.exchange_info()
+                info = await self.client.exchange_info()
             except ExchangeError as error:
+                # Where nothing lists the symbols they are taken at their word; a pattern has none.
+                plain = not any(sign in symbol for symbol in self.settings.symbols for sign in "*?[")
+                if before or (plain and isinstance(error, NotFound)):
+                    return list(self.settings.symbols)
                 await self._patience(error, attempt)
                 attempt += 1
+            else:
+                return resolve(self.settings.symbols, info.instruments, self.settings.market)
 
     async def _patience(self, error: ExchangeError, attempt: int) -> None:
         self.waiting_for = str(error)
         await self.clock.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
 
-    async def _keep_time(self) -> None:
+    async def _keep_time(self, first_s: float) -> None:
+        wait_s = first_s
         while True:
-            await self.clock.sleep(CLOCK_EVERY_S)
-            await self._follow_clock()
+            await self.clock.sleep(wait_s)
+            wait_s = CLOCK_EVERY_S if await self._follow_clock(patient=False) else CLOCK_SOON_S
 
     async def _summaries(self) -> None:
         """A line a minute: that it lives, and what it did."""

@@ -61,6 +61,7 @@ def _fatal(status: Status) -> list[str]:
         reasons.append(f"{status.buffer_size} candles wait for the store, the oldest for {status.buffer_age_s:.0f} s")
     if not _is_connected(status):
         why = next((one.reason for one in status.connections if one.reason), "")
+        why = why or (f"waits for {status.waiting_for}" if status.waiting_for else "")
         reasons.append("no live connection is open" + (f": {why}" if why else ""))
     shortest = _shortest(status)
     newest = _newest(shortest)
@@ -99,11 +100,14 @@ def _partial(status: Status) -> list[str]:
 
 
 def _is_starting(status: Status) -> bool:
-    """Whether it is too early to miss anything: a run has the length of a candle and `DEAD_S` for its first one."""
+    """Whether it is too early to miss anything: a run has the length of a candle and `DEAD_S` for its first one.
+
+    Where the exchange does not answer there is nothing to wait for.
+    """
     shortest = _shortest(status)
     grace_s = (_length_s(shortest[0]) if shortest else 60.0) + DEAD_S
     never = not status.counters.candles_processed
-    return never and (status.now - status.started_at) / SECOND < grace_s
+    return never and status.rest.reachable is not False and (status.now - status.started_at) / SECOND < grace_s
 
 
 def _starting(status: Status) -> str:

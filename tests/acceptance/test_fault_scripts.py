@@ -13,6 +13,7 @@ from random import Random
 import pytest
 
 from candlewick.events import (
+    CandlesStored,
     FeedDown,
     FeedRenewed,
     FeedUp,
@@ -24,7 +25,7 @@ from candlewick.events import (
 )
 from candlewick.exchanges.exchange import StreamKind
 from candlewick.market import HOUR, MINUTE, Interval, Market, Series
-from candlewick.simulator.faults import Fault, random_script
+from candlewick.simulator.faults import FORMS, Fault, random_script
 from candlewick.stores import open_store
 from candlewick.stores.store import Reason
 from tests.acceptance.scenario import SETTLE_S, START, Verdict, play
@@ -228,6 +229,16 @@ def test_skipped_trades_are_told_late_or_named() -> None:
     assert all(event.recovered == event.trades for event in holes)
 
 
+@pytest.mark.parametrize("kind", [StreamKind.TRADE, StreamKind.AGG_TRADE])
+def test_damaged_trades_are_not_told(kind: StreamKind) -> None:
+    """Frames of trades damaged in every way: what cannot be is not told, and comes whole from REST by its id."""
+    script = [_fault("mangle", 900, 900, stream="*rade", share=0.3, form=form) for form in FORMS]
+    verdict = play(script, hours=0.9, kinds=(StreamKind.KLINE, kind), symbols=("BTCUSDT", "SOLUSDT"))
+    _whole(verdict)
+    assert verdict.happened(FrameRejected)
+    assert verdict.status.counters.recovered_trades > 500
+
+
 def test_run_goes_on_where_the_one_before_it_ended() -> None:
     """A store of an earlier run is continued: what happened between the two is fetched, and counted as found."""
     first = play([], hours=0.5, symbols=("SOLUSDT",))
@@ -235,6 +246,27 @@ def test_run_goes_on_where_the_one_before_it_ended() -> None:
     _whole(second)
     rows = second.store.read(Series(Market.SPOT, "SOLUSDT", Interval("1m")))
     assert len(rows) == int(rows["open_time"][-1] - rows["open_time"][0]) // MINUTE + 1
+
+
+def test_restart_during_a_ban_follows_the_streams() -> None:
+    """A run whose symbols it has followed before does not wait for REST: candles come live while it is banned."""
+    first = play([], hours=0.5, symbols=("SOLUSDT",))
+    script = [_fault("ban", 0, 2400, delay_s=300.0)]
+    second = play(script, hours=1.2, symbols=("SOLUSDT",), store=first.store, start=START + 5 * HOUR)
+    _whole(second)
+    stored = next(event for event in second.events if isinstance(event, CandlesStored))
+    trouble = second.events.index(stored)
+    assert stored.inserted == 1
+    assert any("418" in str(event) for event in second.events[trouble:])
+
+
+def test_restart_while_the_exchange_tells_no_time_uses_this_clock() -> None:
+    """REST fails for the first quarter of an hour: the clock of this machine has to do until it answers."""
+    first = play([], hours=0.5, symbols=("SOLUSDT",))
+    script = [_fault("server_error", 0, 900)]
+    second = play(script, hours=1.0, symbols=("SOLUSDT",), store=first.store, start=START + 5 * HOUR)
+    _whole(second)
+    assert second.status.counters.candles_confirmed >= 10
 
 
 # Campaigns.

@@ -1,6 +1,7 @@
 """Keeps account of the trades a run delivers, and compares them with what the exchange had."""
 
 from collections.abc import Sequence
+from math import inf
 
 from candlewick.events import Event, TradeHole
 from candlewick.exchanges.exchange import StreamKind
@@ -40,6 +41,7 @@ class Tradebook:
                 wrong.append(f"{symbol}: no trade at all of {len(truth)}")
                 continue
             seen = set(told)
+            wrong += [f"{symbol}: {one} is no trade" for one in self.told[symbol] if not _can_be(one)][:3]
             if len(seen) < len(told):
                 twice = sorted({one for one in seen if told.count(one) > 1})[:3] if len(told) < 100_000 else []
                 wrong.append(f"{symbol}: {len(told) - len(seen)} trades were told twice: {twice}")
@@ -58,6 +60,10 @@ class Tradebook:
             if hole.recovered < hole.trades
             for one in range(hole.first_id, hole.first_id + min(hole.trades, 2_000_000))
         }
+
+
+def _can_be(trade: Trade) -> bool:
+    return 0 < trade.price < inf and 0 < trade.quantity < inf and trade.time > 0
 
 
 def _ids(exchange: Exchange, symbol: str, end: int, kind: StreamKind) -> set[int]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec.json import Decoder
 
-from candlewick.errors import Banned, ExchangeError, RateLimited, Refused, ServerTrouble
+from candlewick.errors import Banned, ExchangeError, NotFound, RateLimited, Refused, ServerTrouble
 from candlewick.exchanges.binance import wire
 from candlewick.market import MINUTE, SECOND, format_time
 
@@ -26,6 +26,8 @@ _FIREWALL = 5 * MINUTE
 
 _LOCATION = 5 * MINUTE
 """How long a 451 keeps us away: the law does not change, but a route or a proxy does, and asking rarely costs little."""
+
+_TROUBLE = {404: (NotFound, "nothing is served there, is this the right address?")}
 
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})\b")
 
@@ -51,7 +53,8 @@ def meaning(status: int, headers: Mapping[str, str], body: bytes, now: int) -> E
         wait_s = _retry_after(headers, _RETRY_AFTER_S)
         return RateLimited(f"{answer}; asked too much, waiting {wait_s} s", wait_s)
     if status >= 500 or status == 408 or code is None or code in _TEMPORARY:
-        return ServerTrouble(f"{answer}; trouble on the exchange's side, trying again later")
+        kind, why = _TROUBLE.get(status, (ServerTrouble, "trouble on the exchange's side, trying again later"))
+        return kind(f"{answer}; {why}")
     return Refused(f"{answer}; asking again the same way will not help", code)
 
 
