@@ -40,7 +40,8 @@ class Shard:
         self.base_url = base_url
         self._venue, self._dialer, self._clock = venue, dialer, clock
         self._backoff, self._reject, self._tell = backoff, reject, tell
-        self._retiring: set[Connection] = set()
+        self._beside: set[Connection] = set()
+        """Open besides `current`: the next one while both deliver, the last one until it is gone."""
         self._paused = False
         self._count = 0
 
@@ -53,8 +54,15 @@ class Shard:
                 if fresh is not None:
                     await self._keep(fresh)
         finally:
-            for connection in (*self._retiring, *([self.current] if self.current else [])):
+            for connection in self._open_ones():
                 connection.close("shutting down")
+
+    def _open_ones(self) -> list[Connection]:
+        return [*self._beside, *([self.current] if self.current else [])]
+
+    def _put_beside(self, connection: Connection) -> None:
+        self._beside.add(connection)
+        connection.ended.add_done_callback(lambda _: self._beside.discard(connection))
 
     async def _open(self) -> Connection | None:
         """A new connection with its streams asked for, or None when that failed, which is told."""
@@ -74,7 +82,9 @@ class Shard:
                 self._backoff.hold(self._clock.monotonic() + error.retry_after)
             self._down(str(error))
             return None
-        connection.start(link, names[limits.url_names :], paused=self._paused)
+        connection.start(
+            link, names[limits.url_names :], named=names[: limits.url_names], paused=self._paused
+        )  # fmt: skip
         return connection
 
     def _down(self, reason: str) -> None:
@@ -124,17 +134,19 @@ class Shard:
         fresh = await self._open()
         if fresh is None:
             return False
+        self._put_beside(fresh)
         deadline = self._clock.monotonic() + SETTLE_MOST_S
         while not (fresh.session.settled or fresh.ended.done()) and self._clock.monotonic() < deadline:
             await self._clock.sleep(0.2)
         await self._clock.sleep(OVERLAP_S)
         if fresh.ended.done():
+            self._down(fresh.ended.result())
             return False
         self.renewals += 1
+        self._beside.discard(fresh)
+        self._put_beside(old)
         self._adopt(fresh)
         self._tell(FeedRenewed(self.name, reason))
-        self._retiring.add(old)
-        old.ended.add_done_callback(lambda _: self._retiring.discard(old))
         self.control_errors += old.session.errors
         old.close("replaced")
         return True
@@ -152,11 +164,11 @@ class Shard:
     def pause(self) -> None:
         """Read nothing more for now."""
         self._paused = True
-        for connection in (*self._retiring, *([self.current] if self.current else [])):
+        for connection in self._open_ones():
             connection.pause()
 
     def resume(self) -> None:
         """Read on."""
         self._paused = False
-        for connection in (*self._retiring, *([self.current] if self.current else [])):
+        for connection in self._open_ones():
             connection.resume()
