@@ -11,6 +11,8 @@ from candlewick.live.stream import Stream
 from candlewick.transport import Link
 
 TICK_S = 1.0
+NAMED_S = 5.0
+"""Where nothing at all was heard after this, streams named in the URL are asked for in words: not every server reads it."""
 
 Rejecter = Callable[[str, bytes, DecodeError], None]
 """Called with the connection's name, a frame that could not be read, and why."""
@@ -43,13 +45,15 @@ class Connection:
         self._unknown = unknown
         self._alive = False
         self._paused = False
+        self._named: Sequence[str] = ()
         self._link: Link | None = None
         self._timer: Timer | None = None
         self.session = Session(venue, self.opened_at)
 
-    def start(self, link: Link, subscribe: Sequence[str], *, paused: bool) -> None:
-        """The link is open: ask for the streams its URL did not name."""
+    def start(self, link: Link, subscribe: Sequence[str], *, named: Sequence[str] = (), paused: bool) -> None:
+        """The link is open: ask for the streams its URL did not name; `named` are those it did."""
         self._link = link
+        self._named = named
         self.session.subscribe(subscribe)
         if paused:
             self.pause()
@@ -125,6 +129,10 @@ class Connection:
         if self._alive or self._paused:  # a socket that is not read cannot be heard, and is not dead for it
             self.session.heard(now)
             self._alive = False
+            self._named = ()
+        elif self._named and now - self.opened_at >= NAMED_S:
+            self.session.subscribe(self._named)
+            self._named = ()
         for action in self.session.due(now):
             if isinstance(action, Send):
                 self._link.send(action.text)
