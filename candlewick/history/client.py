@@ -69,6 +69,8 @@ class RestClient:
         """How many requests ended how; every attempt counts."""
         self.reachable: bool | None = None
         """Whether the last request was answered as it should be; None before the first."""
+        self.trouble: str | None = None
+        """Why the last request was not, or None."""
         self.retries = 0
         self.weight_used = 0
         self._http, self._clock, self._on_event, self._random = http, clock, on_event, random
@@ -193,12 +195,13 @@ class RestClient:
         except DecodeError as error:
             raise ServerTrouble(f"answered something else ({error}); is this the right address?") from error
         self.outcomes["success"] += 1
-        self.reachable = True
+        self.reachable, self.trouble = True, None
         return result, answer, latency_s
 
     def _failed(self, error: ExchangeError, failures: int, patience_s: float) -> float | None:
         """In how many seconds to ask again after so many failures, or None; the one place where that is decided."""
         self.reachable = not isinstance(error, Unreachable | ServerTrouble)
+        self.trouble = None if self.reachable else str(error)
         if isinstance(error, RateLimited | Banned):
             self.outcomes["rate_limited"] += 1
             now = self._clock.now()

@@ -125,6 +125,7 @@ def rest(client: RestClient, budget: Budget, now: int) -> RestStatus:
     pause = budget.pause(now)
     return RestStatus(
         reachable=client.reachable,
+        error=client.trouble,
         weight_used=budget.used(now),
         weight_limit=budget.limit,
         ban_until=pause.until if isinstance(pause, Banned) else None,

@@ -116,6 +116,8 @@ class RestStatus(Struct, frozen=True, kw_only=True):
 
     reachable: bool | None = None
     """Whether the last request was answered; None before the first."""
+    error: str | None = None
+    """Why it was not, if it was not."""
     weight_used: int | None = None
     weight_limit: int | None = None
     ban_until: int | None = None

@@ -90,7 +90,7 @@ def _partial(status: Status) -> list[str]:
     if rest.ban_until is not None and rest.ban_until > status.now:
         reasons.append(f"REST may not be asked before {format_time(rest.ban_until)}: the exchange said so")
     elif rest.reachable is False:
-        reasons.append("the exchange's REST does not answer")
+        reasons.append("the exchange's REST does not answer" + (f": {rest.error}" if rest.error else ""))
     if status.errors_24h > ERRORS:
         reasons.append(f"{status.errors_24h} errors in 24 hours, more than {ERRORS}")
     limit = MEMORY_MB + MEMORY_MB_PER_SYMBOL * len({one.symbol for one in status.series})
