@@ -28,6 +28,7 @@ from candlewick.config.kinds import (
     url,
     whole,
 )
+from candlewick.errors import ConfigError
 from candlewick.exchanges.exchange import StreamKind, Venue, load
 from candlewick.market import DAY, Interval, Market
 
@@ -258,8 +259,11 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def venue(self) -> Venue:
-        """The market of the exchange that is followed; raises ConfigError when there is no such exchange."""
-        return load(self.exchange).venues[self.market]
+        """The market of the exchange that is followed; raises ConfigError when there is no such exchange or market."""
+        venues = load(self.exchange).venues
+        if self.market not in venues:
+            raise ConfigError(f"MARKET={self.market} is not one of {self.exchange}'s: it has {', '.join(venues)}")
+        return venues[self.market]
 
     @property
     def stream_url(self) -> str:

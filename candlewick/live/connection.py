@@ -37,7 +37,7 @@ CLOSE_S = 2.0
 
 _READ_BUFFER_BYTES = 64 << 10  # grows by itself while the socket is fuller than this
 _LONGEST_CONTROL = 125  # bytes of payload a ping, pong or close may have (RFC 6455 5.5)
-_BAN_S = {HTTPStatus.IM_A_TEAPOT: 120, HTTPStatus.FORBIDDEN: 300, HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS: 86_400}
+_BAN_S = {HTTPStatus.IM_A_TEAPOT: 120, HTTPStatus.FORBIDDEN: 300, HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS: 300}
 _RETRY_AFTER_S = 60
 
 

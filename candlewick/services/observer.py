@@ -188,14 +188,18 @@ def _say_gap_found(event: events.GapFound) -> str:
 def _say_gap_closed(event: events.GapClosed) -> str:
     return (
         f"the gap of {_candles(event.series, event.candles)} from {event.span} in {event.series} is closed: "
-        f"{event.recovered} recovered, {event.reason}"
+        f"{_came_of(event.recovered, event.reason)}"
     )
+
+
+def _came_of(recovered: int, reason: str) -> str:
+    return f"{recovered} recovered" if reason == "recovered" else f"{recovered} recovered, {reason}"
 
 
 def _say_trade_hole(event: events.TradeHole) -> str:
     return (
         f"{_many(event.trades, 'trade')} skipped from id {event.first_id} in {event.stream}: "
-        f"{event.recovered} recovered, {event.reason}"
+        f"{_came_of(event.recovered, event.reason)}"
     )
 
 

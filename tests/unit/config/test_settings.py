@@ -9,6 +9,7 @@ from candlewick.config import ROWS, HistoryStart, LogLevel, Settings, default_st
 from candlewick.config.kinds import read_history_start
 from candlewick.errors import ConfigError
 from candlewick.exchanges.exchange import StreamKind
+from candlewick.exchanges.exchange import load as load_exchange
 from candlewick.market import DAY, Interval, Market, parse_time
 
 HOME = {"HOME": "/home/x"}
@@ -233,3 +234,11 @@ def test_rows_are_whole() -> None:
         text = row.shown(plain)
         if text:
             assert getattr(settings({row.name: text}), row.field) == row.default
+
+
+def test_venue_of_a_market_that_the_exchange_has_not_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exchange without the configured market is named with the markets it has."""
+    venues = load_exchange("binance").venues
+    monkeypatch.setattr(load_exchange("binance"), "venues", {Market.SPOT: venues[Market.SPOT]})
+    with pytest.raises(ConfigError, match="MARKET=usdm is not one of binance's: it has spot"):
+        _ = Settings(market=Market.USDM).venue
