@@ -143,6 +143,8 @@ class Recorder:
 
     async def write(self, rows: Rows) -> None:
         """Rows of a settled source; returns once they are on disk."""
+        if not len(rows):
+            return
         page = _Page(rows, asyncio.get_running_loop().create_future())
         self._pages.append(page)
         self.from_rest += len(rows)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from typing import NamedTuple
 
-from candlewick.clock import SECOND, Clock
+from candlewick.clock import SECOND, Clock, Timer
 from candlewick.errors import Banned, CandlewickError, RateLimited, Refused
 from candlewick.events import Event, GapFound, RestTrouble
 from candlewick.history.budget import REPAIR
@@ -89,20 +89,25 @@ class Repairer:
         self._asked: dict[Series, dict[Span, int]] = {}
         """Holes for which REST had nothing, and when it was first asked."""
         self._failures: dict[Series, int] = {}
+        self._retries: dict[tuple[Series, int], tuple[Job, Timer]] = {}
+        """Jobs that failed and wait to be tried again."""
         self.holes = Holes()
         self.candles_recovered = 0
 
     @property
     def pending(self) -> int:
-        """Series that wait for a repair or are being repaired."""
-        return len(self._jobs) + len(self._busy)
+        """Repairs that wait, for a worker or for another attempt, or are under way."""
+        return len(self._jobs) + len(self._retries) + len(self._busy)
 
     def request(self, job: Job) -> None:
         """Have a span asked for; joined with what is already asked of the series with the same priority."""
         key = (job.series, job.priority)
+        if (retry := self._retries.pop(key, None)) is not None:
+            # One that failed goes along: whoever asks while REST is away must not make a crowd of retries.
+            job = _joined_jobs(job, retry[0])
+            retry[1].cancel()
         if (waiting := self._jobs.get(key)) is not None:
-            span = Span(min(job.span.start, waiting.span.start), max(job.span.end, waiting.span.end))
-            self._jobs[key] = waiting._replace(span=span, whole=job.whole or waiting.whole)
+            self._jobs[key] = _joined_jobs(waiting, job)
         else:
             self._jobs[key] = job
             self._count += 1
@@ -155,7 +160,11 @@ class Repairer:
         retry_s = RETRY_S[min(count, len(RETRY_S)) - 1] * (10 if isinstance(error, Refused) else 1)
         if not isinstance(error, Banned | RateLimited):
             self._tell(RestTrouble(f"repair of {job.series} {job.span}", str(error), retry_s))
-        self._clock.call_later(retry_s, lambda: self.request(job))
+        key = (job.series, job.priority)
+        if key in self._jobs:
+            self.request(job)
+        else:
+            self._retries[key] = job, self._clock.call_later(retry_s, lambda: self.request(self._retries.pop(key)[0]))
 
     def settled_end(self, interval: Interval) -> int:
         """The end of what REST may be asked for now: the open time of the first candle that is not settled."""
@@ -207,24 +216,30 @@ class Repairer:
             CandlewickError: REST cannot be had or refuses; what was got until then is kept.
         """
         series, interval = job.series, job.series.interval
-        span = Span(interval.ceil(job.span.start), min(job.span.end, self.settled_end(interval)))
+        start, settled = interval.ceil(job.span.start), self.settled_end(interval)
+        span = Span(start, max(start, min(job.span.end, settled)))
         holes = self._missing(series, span)
         for hole in self.holes.find(series, self._after_first(series, holes)):
             self._tell(GapFound(series, hole, interval.count(hole), job.cause))
         whole = [span] if job.whole and span.start < span.end else []
-        seen: list[tuple[Span, int]] = []
-        for asked in whole or _joined(holes, interval, self.settled_end(interval)):
-            latest = 0
-            async for page in self._client.klines_span(series.symbol, interval, asked, job.priority):
-                candles = [one for one in page.candles if asked.start <= one.open_time < asked.end]
-                if candles:
-                    latest = candles[-1].open_time
-                    rows = to_rows(self._recorder.numbers[series], Source.REST, candles)
-                    await self._recorder.write(rows)
-            seen.append((asked, latest))
+        seen = [(asked, await self._ask(job, asked, settled)) for asked in whole or _joined(holes, interval, settled)]
         if job.span.end > span.end:
-            self._later(job, Span(max(span.start, span.end), job.span.end))
+            self._later(job, Span(span.end, job.span.end))
         return await self._account(job, span, holes, seen)
+
+    async def _ask(self, job: Job, asked: Span, settled: int) -> int:
+        """Keep what REST has of a span; returns the open time of the latest candle it showed, or 0."""
+        series, interval = job.series, job.series.interval
+        latest = 0
+        async for page in self._client.klines_span(series.symbol, interval, asked, job.priority):
+            if candles := [one for one in page.candles if asked.start <= one.open_time < asked.end]:
+                latest = candles[-1].open_time
+                await self._recorder.write(to_rows(self._recorder.numbers[series], Source.REST, candles))
+        if asked.end < settled and latest < interval.previous(asked.end):
+            # Nothing at the end of the span: whether the exchange has anything after it decides what that means.
+            after = await self._client.klines(series.symbol, interval, asked.end, settled, job.priority)
+            latest = after[0].open_time if after else latest
+        return latest
 
     def _later(self, job: Job, span: Span) -> None:
         """Ask for the rest of a span once it has settled."""
@@ -262,11 +277,15 @@ class Repairer:
             self._clock.call_later(
                 self._ask_again / SECOND, lambda: self.request(Job(series, again, REPAIR, job.cause))
             )
-        trailing = still and still[-1].end == span.end and still[-1] not in shown
+        until = span.end
+        if still and still[-1].end == span.end and still[-1] not in shown:
+            until = still[-1].start
+        if job.whole and seen:  # REST may be behind what is held, and vouches only for what it showed
+            until = min(until, max(span.start, interval.next(seen[-1][1])))
         counts = _Counts(
             interval.count(span), recovered, sum(map(interval.count, absent)), sum(map(interval.count, still))
         )
-        mended = Mended(series, span, still[-1].start if trailing else span.end, job.whole, counts)
+        mended = Mended(series, span, until, job.whole, counts)
         self._on_mended(mended)
         return mended
 
@@ -290,7 +309,6 @@ class Repairer:
     async def _record(self, series: Series, spans: list[Span]) -> None:
         """Keep absences with their evidence; before the first candle the series was not listed."""
         store = self._recorder.store
-        first = next((one.first for one in store.series() if one.series == series), None)
         evidence = json.dumps(
             {
                 "asked": ["REST klines", "REST klines"],
@@ -298,12 +316,25 @@ class Repairer:
                 "answer": "later candles, none of these",
             }
         )
-        new = [
-            Absence(span, Reason.NOT_LISTED if first is None or span.end <= first else Reason.EXCHANGE_OUTAGE, evidence)
-            for span in spans
-        ]
-        merged = sorted([*store.absences(series), *new], key=lambda one: one.span)
-        await self._recorder.on_store(store.set_absences, series, merged)
+
+        def keep() -> None:
+            first = next((one.first for one in store.series() if one.series == series), None)
+            kept = store.absences(series)
+            # A repair asked for by hand may have proved the same meanwhile.
+            news = [one for one in spans if all(one.end <= old.span.start or old.span.end <= one.start for old in kept)]
+            for span in news:
+                unlisted = first is None or span.end <= first
+                reason = Reason.NOT_LISTED if unlisted else Reason.EXCHANGE_OUTAGE
+                kept.append(Absence(span, reason, evidence))
+            store.set_absences(series, sorted(kept, key=lambda one: one.span))
+
+        await self._recorder.on_store(keep)
+
+
+def _joined_jobs(one: Job, other: Job) -> Job:
+    """One job for both, of the same series and priority."""
+    span = Span(min(one.span.start, other.span.start), max(one.span.end, other.span.end))
+    return one._replace(span=span, whole=one.whole or other.whole)
 
 
 def _cut(job: Job) -> tuple[Job, Job | None]:
