@@ -7,7 +7,7 @@ from typing import TypeVar
 from candlewick.cli.findings import Finding, Verdict
 from candlewick.clock import SystemClock, system_now
 from candlewick.config import Settings
-from candlewick.errors import Banned, CandlewickError, UsageError
+from candlewick.errors import Banned, CandlewickError, NotFound, UsageError
 from candlewick.exchanges.exchange import Request, Subscription
 from candlewick.history.client import SPEED_HEADER
 from candlewick.history.http import AiohttpHttp
@@ -25,31 +25,46 @@ _WAY = "check the network, the firewall and the proxy (HTTPS_PROXY), and the bas
 
 async def examine(settings: Settings) -> list[Finding]:
     """Whether REST answers, how far the clocks are apart, whether the symbols trade, whether a stream delivers."""
+    named = [one for one in settings.symbols if not any(sign in one for sign in "*?[")]
     http = AiohttpHttp()
     try:
-        asked_at = system_now()
-        time, headers = await _get(settings, http, settings.venue.time(), settings.venue.read_time)
-        round_trip = system_now() - asked_at
-        listed, _ = await _get(settings, http, settings.venue.exchange_info(), settings.venue.read_exchange_info)
+        await _get(settings, http, settings.venue.ping(), lambda _: None)
+        findings = [Finding("exchange REST", Verdict.OK, f"{settings.api_url} answers")]
+        findings.append(await _examine_clock(settings, http))
+        listing, symbols = await _examine_symbols(settings, http)
     except CandlewickError as error:
         banned = isinstance(error, Banned)
         remedy = (
             "wait until the exchange allows requests again" if banned else f"{_WAY} BINANCE_API_URL={settings.api_url}"
         )
-        named = next((one for one in settings.symbols if not any(sign in one for sign in "*?[")), "BTCUSDT")
         rest = Finding("exchange REST", Verdict.BROKEN, str(error), remedy)
-        return [rest, await _examine_stream(settings, named)]
+        return [rest, await _examine_stream(settings, (named or ["BTCUSDT"])[0])]
     finally:
         await http.close()
-    findings = [Finding("exchange REST", Verdict.OK, f"{settings.api_url} answers")]
-    findings.append(_clocks((asked_at + round_trip / 2 - time) / SECOND, simulated=SPEED_HEADER in headers))
+    return [*findings, listing, *([await _examine_stream(settings, symbols[0])] if symbols else [])]
+
+
+async def _examine_clock(settings: Settings, http: AiohttpHttp) -> Finding:
+    asked_at = system_now()
     try:
+        time, headers = await _get(settings, http, settings.venue.time(), settings.venue.read_time)
+    except NotFound as error:
+        return Finding("clock", Verdict.WARNING, f"this machine's clock has to do: {error}", "have it set by NTP")
+    round_trip = system_now() - asked_at
+    return _clocks((asked_at + round_trip / 2 - time) / SECOND, simulated=SPEED_HEADER in headers)
+
+
+async def _examine_symbols(settings: Settings, http: AiohttpHttp) -> tuple[Finding, list[str]]:
+    """Whether the wanted symbols trade, and which they are."""
+    try:
+        listed, _ = await _get(settings, http, settings.venue.exchange_info(), settings.venue.read_exchange_info)
         symbols = resolve(settings.symbols, listed.instruments, settings.market)
+    except NotFound as error:
+        return Finding("symbols", Verdict.WARNING, f"nothing lists them: {error}", _WAY), list(settings.symbols)
     except UsageError as error:
-        return [*findings, Finding("symbols", Verdict.BROKEN, str(error), "correct SYMBOLS, or MARKET")]
+        return Finding("symbols", Verdict.BROKEN, str(error), "correct SYMBOLS, or MARKET"), []
     shown = ", ".join(symbols[:5]) + (" ..." if len(symbols) > 5 else "")
-    findings.append(Finding("symbols", Verdict.OK, f"{len(symbols)} of {settings.market}: {shown}"))
-    return [*findings, await _examine_stream(settings, symbols[0])]
+    return Finding("symbols", Verdict.OK, f"{len(symbols)} of {settings.market}: {shown}"), symbols
 
 
 async def _get(

@@ -205,7 +205,7 @@ class Ingest:
             await self._clock.sleep(self.wants.check_interval_s)
             recent = self._clock.now() - SCAN_WINDOW
             for series in self.series:
-                await self.scan(series, recent)
+                await self.scan(series, max(recent, self._wanted_from(series)))
             self.scanned_at = self._clock.now()
             await self._keep_confirmed()
 

@@ -242,8 +242,10 @@ class Repairer:
         return latest
 
     def _later(self, job: Job, span: Span) -> None:
-        """Ask for the rest of a span once it has settled."""
-        due_s = (job.series.interval.next(span.start) - self._clock.now()) / SECOND + SETTLE_S
+        """Ask for the rest of a span once what is over of it now has settled: once, and not candle by candle."""
+        interval, now = job.series.interval, self._clock.now()
+        over = max(interval.next(span.start), min(interval.floor(now), span.end))
+        due_s = (over - now) / SECOND + SETTLE_S
         self._clock.call_later(max(due_s, 1.0), lambda: self.request(job._replace(span=span)))
 
     def _missing(self, series: Series, span: Span) -> list[Span]:
