@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from candlewick.clock import Clock
-from candlewick.errors import DecodeError, ExchangeError
+from candlewick.errors import DecodeError, ExchangeError, StoreError
 from candlewick.events import Event, FeedUp, FrameRejected, StoreTrouble
 from candlewick.exchanges.exchange import StreamKind, Subscription, Venue
 from candlewick.history.budget import HISTORY, REPAIR, URGENT
@@ -116,9 +116,11 @@ class Ingest:
     async def _keep_confirmed(self) -> None:
         """Remember up to where REST has vouched, so that the next start need not read every candle."""
         confirmed = {str(one.series): one.confirmed for one in self.ledger.series.values()}
-        await self.recorder.on_store(
-            self.recorder.store.set_state, self._confirmed_key, msgspec.msgpack.encode(confirmed)
-        )
+        state = msgspec.msgpack.encode(confirmed)
+        try:
+            await self.recorder.on_store(self.recorder.store.set_state, self._confirmed_key, state)
+        except StoreError as error:  # what is remembered is older then, and the next scan remembers again
+            self._tell(StoreTrouble(str(error), self.recorder.waiting, self.wants.check_interval_s))
 
     def _wanted_from(self, series: Series) -> int:
         """Where the history of a series begins: decided when it is new, and kept."""
@@ -228,7 +230,9 @@ class Ingest:
         """A row broke a rule: REST is asked for the right one, where its time can be believed."""
         interval = one.series.interval
         ends = interval.next(one.open_time)
-        if one.source is Source.LIVE and interval.floor(one.open_time) == one.open_time and ends <= self._clock.now():
+        if one.source is not Source.LIVE or interval.floor(one.open_time) != one.open_time:
+            return
+        if self._wanted_from(one.series) <= one.open_time and ends <= self._clock.now():
             self.repairer.request(Job(one.series, Span(one.open_time, ends), URGENT, f"it broke the rule {one.rule}"))
 
     def _mended(self, mended: Mended) -> None:
