@@ -55,6 +55,8 @@ class Expectation:
         """REST was asked for what `[start, until)` lacked (for all of it when `whole`), and what it has is held."""
         if start <= self.frontier < until:
             self._move(until)
+        elif start < until == self.frontier:
+            self.last_close = max(self.last_close, until)
         if whole and start <= self.confirmed < until:
             self.confirmed = until
 

@@ -184,6 +184,16 @@ def test_repair_moves_the_frontier_only_where_it_reaches(start: int, until: int,
     assert one.confirmed == START + 3 * MINUTE
 
 
+def test_repair_up_to_the_frontier_is_the_last_close() -> None:
+    """History that was filled up to now ends with the newest candle, though no close has come yet; what is late stays so."""
+    one = expected(frontier=START)
+    one.mended(START - 9 * MINUTE, START - MINUTE, whole=True)
+    assert one.last_close == 0
+    assert one.overdue(START + 2 * MINUTE) is not None
+    one.mended(START - 9 * MINUTE, START, whole=True)
+    assert (one.last_close, one.frontier, one.stale) == (START, START, True)
+
+
 @pytest.mark.parametrize(
     ("start", "until", "whole", "confirmed"),
     [(0, 5, True, 5), (2, 5, True, 5), (0, 5, False, 2), (3, 5, True, 2), (0, 2, True, 2)],
