@@ -27,6 +27,10 @@ from candlewick.services.trades import TradeMender
 from candlewick.stores.store import Quarantined, Source, Store
 from candlewick.transport import Dialer
 
+CONFIRM = MINUTE
+"""REST can vouch for candles that ended this long ago. For some seconds it shows a candle as it was before its end, and
+what it says replaces what came live: a close that is missing is urgent, a confirmation is not.
+"""
 STOP_S = 8.0
 """How long the store has at the stop to take what was received; REST has it all at the next start."""
 SCAN_WINDOW = 30 * MINUTE
@@ -215,13 +219,19 @@ class Ingest:
         """Ask for the holes of a series since `start` (its first candle when None), and confirm what is live."""
         hole, end = await self.recorder.on_store(self.repairer.extent, series, start)
         expected = self.ledger.series.get(series)
-        settled = self.repairer.settled_end(series.interval)
-        if expected is not None and expected.confirmed < settled:
-            self.repairer.request(Job(series, Span(expected.confirmed, settled), HISTORY, "scan", whole=True))
+        until = self._sure(series)
+        if hole is not None and hole < until:
+            until = self.repairer.settled_end(series.interval)  # what is loaded is loaded in one go
+        if expected is not None and expected.confirmed < until:
+            self.repairer.request(Job(series, Span(expected.confirmed, until), HISTORY, "scan", whole=True))
             if hole is not None and hole >= expected.confirmed:
-                return
+                hole = max(hole, until)
         if hole is not None and hole < end:
             self.repairer.request(Job(series, Span(hole, end), REPAIR, "scan"))
+
+    def _sure(self, series: Series) -> int:
+        """Up to where REST can vouch for a series now."""
+        return series.interval.floor(self._clock.now() - CONFIRM)
 
     def _skipped(self, series: Series, skipped: Span) -> None:
         self.repairer.request(Job(series, skipped, URGENT, "the close after it came first"))
@@ -237,7 +247,9 @@ class Ingest:
 
     def _mended(self, mended: Mended) -> None:
         if (one := self.ledger.series.get(mended.series)) is not None:
-            one.mended(mended.span.start, mended.until, whole=mended.whole)
+            one.mended(mended.span.start, mended.until, whole=False)
+            if mended.whole:
+                one.mended(mended.span.start, min(mended.until, self._sure(mended.series)), whole=True)
 
     def _frame_rejected(self, connection: str, payload: bytes, error: DecodeError) -> None:
         self.frames_rejected += 1

@@ -180,6 +180,17 @@ def test_rows_that_are_not_settled_are_not_believed() -> None:
     _whole(verdict)
 
 
+def test_rows_that_settle_late_do_not_replace_good_candles() -> None:
+    """REST is twice as far behind as it was ever seen to be: candles that came live stay as they are, whenever asked."""
+    for second in (11, 13):  # scans come every five minutes after the start: now they meet a candle 10 s old
+        verdict = play(
+            [_fault("stale", 600, 5000, delay_s=14.0)], hours=2.0, symbols=("BTCUSDT",),
+            start=START - START % MINUTE + second * 1_000_000,
+        )  # fmt: skip
+        _whole(verdict)
+        assert verdict.status.counters.differences == 0
+
+
 def test_announced_shutdown_is_obeyed_without_a_gap() -> None:
     """The exchange announces its restart: the connection is replaced before it is cut, and no close is lost."""
     verdict = play([_fault("server_shutdown", 1800, delay_s=60.0)], hours=1.0, kinds=WITH_TRADES, symbols=QUIET)

@@ -31,7 +31,7 @@ def asked(station: Station) -> list[tuple[float, int, int]]:
 
 
 def test_history_of_a_new_series_is_filled() -> None:
-    """At the first start everything since the wanted time is asked for, and vouched for by REST."""
+    """At the first start everything since the wanted time is asked for, and vouched for by REST but for what is fresh."""
 
     async def story(station: Station) -> Station:
         await station.pass_s(20)
@@ -40,7 +40,7 @@ def test_history_of_a_new_series_is_filled() -> None:
     station = ingest(story)
     assert station.store.held(BTC, Source.REST) == [minute(n) for n in range(-59, 0)]
     assert station.told(GapFound) == []
-    assert station.ingest.ledger.series[BTC].confirmed == minute(0)
+    assert station.ingest.ledger.series[BTC].confirmed == minute(-1)
     assert station.ingest.scanned_at is not None
 
 
