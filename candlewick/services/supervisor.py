@@ -13,8 +13,8 @@ import msgspec
 from candlewick import __version__
 from candlewick.clock import SECOND, SystemClock
 from candlewick.config import Settings
-from candlewick.errors import ExchangeError, NotFound, UsageError
-from candlewick.events import ClockOff
+from candlewick.errors import ExchangeError, NotFound, StoreError, UsageError
+from candlewick.events import ClockOff, StoreTrouble
 from candlewick.history.budget import Budget
 from candlewick.history.client import RestClient
 from candlewick.history.http import AiohttpHttp
@@ -84,7 +84,14 @@ class Run:
         key = f"rest_pause:{urlsplit(self.settings.api_url).netloc}"
         if (kept := self.store.state(key)) is not None:
             self.budget.load(kept, self.clock.now())
-        self.budget.on_change = lambda: self.store.set_state(key, self.budget.dump())
+
+        def keep() -> None:
+            try:
+                self.store.set_state(key, self.budget.dump())
+            except StoreError as error:  # it is obeyed all the same, until this process ends
+                self.observer.tell(StoreTrouble(f"a pause of REST cannot be kept: {error}", 0, 0.0))
+
+        self.budget.on_change = keep
 
     async def run(self) -> None:
         """Run until cancelled.
