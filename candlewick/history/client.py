@@ -168,9 +168,9 @@ class RestClient:
                     return await self._attempt(request, read, turn)
                 except ExchangeError as error:
                     failures += 1
-                    error.args = (f"{what}: {error}",)
                     retry_s = self._failed(error, failures, patience_s)
                     self._on_event(RestTrouble(what, str(error), retry_s or 0.0))
+                    error.args = (f"{what}: {error}",)
                     if retry_s is None:
                         raise
                     pause = isinstance(error, RateLimited | Banned)

@@ -211,7 +211,7 @@ def _say_clock_off(event: events.ClockOff) -> str:
 def _say_store_trouble(event: events.StoreTrouble) -> str:
     return (
         f"the store failed: {event.reason}; {_many(event.waiting, 'candle')} wait in memory, "
-        f"next attempt in {event.retry_s:g} s"
+        f"next attempt in {event.retry_s:.3g} s"
     )
 
 
@@ -243,7 +243,7 @@ _SENTENCES: dict[type, tuple[int, Callable[[Any], str]]] = {
     events.TradeHole: (logging.WARNING, _say_trade_hole),
     events.RestTrouble: (
         logging.WARNING,
-        lambda e: f"{e.what} failed: {e.reason}; next attempt in {e.retry_s:g} s",
+        lambda e: f"{e.what} failed: {e.reason}; next attempt in {e.retry_s:.3g} s",
     ),
     events.ClockOff: (logging.WARNING, _say_clock_off),
     events.StoreTrouble: (logging.ERROR, _say_store_trouble),
