@@ -36,19 +36,22 @@ def main() -> int:
     if args.full:
         BENCHMARKS["memory"] = partial(memory.memory, full=True)
     results: list[Result] = []
+    failed = False
     for name in args.only or BENCHMARKS:
         began = time.monotonic()
         print(f"{name} ...", file=sys.stderr, flush=True)
         try:
             found = BENCHMARKS[name]()
         except Exception as error:  # noqa: BLE001 - one that fails does not stop the others
-            found = [skipped(name, f"failed: {error}")]
+            print(error, file=sys.stderr)
+            found = [skipped(name, "failed: " + (str(error).strip() or repr(error)).splitlines()[-1])]
+            failed = True
         for one in found:
             print(line(one), file=sys.stderr)
         print(f"{name} took {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
         results += found
     print(table(results))
-    return 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -52,6 +52,7 @@ def blaster(make: Callable[..., list[list[bytes]]], *args: Any) -> Iterator[Blas
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, make, args), daemon=True)
     process.start()
+    theirs.close()
     try:
         yield Blaster(ours, ours.recv())
     finally:

@@ -60,7 +60,7 @@ def agg_trade(symbol: str, number: int) -> bytes:
     time = FIRST_MINUTE_MS + number // 20
     return (
         f'{{"stream":"{symbol.lower()}@aggTrade","data":{{"e":"aggTrade","E":{time + 1},"s":"{symbol}",'
-        f'"a":{1_000_000_000 + number},"p":"{_price(2_816_547 + (seed >> 50 & 1023))}","q":"0.{seed >> 30 & 0xFFFF:05d}000",'
+        f'"a":{1_000_000_000 + number},"p":"{_price(2_816_547 + (seed >> 50 & 1023))}","q":"0.{1 + (seed >> 30 & 0xFFFF):05d}000",'
         f'"f":{2_000_000_000 + number * 2},"l":{2_000_000_001 + number * 2},"T":{time},'
         f'"m":{"true" if seed >> 29 & 1 else "false"},"M":true}}}}'
     ).encode()
@@ -118,26 +118,27 @@ def boundary_blocks(connections: list[int], minutes: int) -> list[list[bytes]]:
 
 
 UPDATES = 29
+QUOTES = 300
 
 
 def market_cycle(count: int) -> int:
     """How many frames a minute of `market_blocks` has."""
-    return (UPDATES + 1) * 2 * count
+    return (UPDATES + 1 + QUOTES) * count
 
 
 def market_blocks(count: int, cycles: int) -> list[list[bytes]]:
-    """One connection: minutes of `count` symbols, each `UPDATES` times open, once closed, a quote beside each."""
+    """One connection: minutes of `count` symbols, each `QUOTES` times quoted, `UPDATES` times open, once closed."""
     names = symbols(count)
-    # Open candles are only ever replaced, so theirs may be the same in every minute.
-    open_ = []
-    for update in range(UPDATES):
-        frames = [f for s in names for f in (kline(s, 0, update=update, closed=False), book_ticker(s, update))]
-        open_.append(b"".join(map(text_frame, frames)))
-    made = []
-    for minute in range(cycles):
-        frames = [f for s in names for f in (kline(s, minute), book_ticker(s, minute))]
-        made += [*open_, b"".join(map(text_frame, frames))]
-    return [made]
+    # Open candles are only ever replaced, so theirs may be the same in every minute; quotes likewise.
+    quotes = [b"".join(text_frame(book_ticker(name, number)) for name in names) for number in range(QUOTES)]
+    updates = [
+        b"".join(text_frame(kline(name, 0, update=update, closed=False)) for name in names) for update in range(UPDATES)
+    ]
+    every = QUOTES // UPDATES
+    mixed = [block for at, update in enumerate(updates) for block in (*quotes[at * every : (at + 1) * every], update)]
+    minute = [*mixed, *quotes[UPDATES * every :]]
+    closes = (b"".join(text_frame(kline(name, number)) for name in names) for number in range(cycles))
+    return [[block for close in closes for block in (*minute, close)]]
 
 
 def blocks(frames: Iterable[bytes], size: int = FRAMES_A_BLOCK) -> list[bytes]:

@@ -15,9 +15,9 @@ SETTLE_S = 15.0
 SYMBOLS = 500
 MESSAGES = 2_000_000
 MESSAGES_FULL = 10_000_000
-SAMPLES = 40
-PAUSE_S = 0.1
-"""Between two parts of the messages, so that what is in the sockets is taken before memory is read."""
+SAMPLES = 20
+PAUSE_S = 1.5
+"""Between two parts of the messages: the store tidies what it has taken when nothing closes, as after every minute."""
 
 
 class _Sample(NamedTuple):
@@ -58,6 +58,9 @@ def _many_symbols(messages: int) -> list[Result]:
             now = run.memory_mb()
             samples.append(_Sample(sent, now["VmRSS"], now["RssAnon"]))
         took_s = time.monotonic() - began
+        import sys
+
+        print(*samples, sep="\n", file=sys.stderr)
         run.stop()
     settled = samples[len(samples) // 4 :]
     counts = [one.messages / 1e6 for one in settled]
