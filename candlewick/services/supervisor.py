@@ -19,7 +19,7 @@ from candlewick.history.budget import Budget
 from candlewick.history.client import RestClient
 from candlewick.history.http import AiohttpHttp
 from candlewick.live.connection import PicowsDialer
-from candlewick.market import Series
+from candlewick.market import DAY, Series
 from candlewick.services import snapshot
 from candlewick.services.histogram import Histogram
 from candlewick.services.ingest import Ingest, Wants
@@ -110,11 +110,17 @@ class Run:
             tasks.create_task(self._summaries())
 
     def _followed_before(self) -> bool:
-        """Whether the store has candles of every wanted symbol.
+        """Whether the store has candles of every wanted symbol, of the last day by this machine's clock.
 
-        They were listed then, so a start need not wait for REST: the streams may flow while it is banned.
+        They were listed then, and the clock is not far off, so a start need not wait for REST: the streams may flow
+        while it is banned.
         """
-        held = {one.series.symbol for one in self.store.series() if one.rows and one.series.market == self.venue.market}
+        now = self.clock.now()
+        held = {
+            one.series.symbol
+            for one in self.store.series()
+            if one.series.market == self.venue.market and one.last is not None and 0 <= now - one.last < DAY
+        }
         return held.issuperset(self.settings.symbols)
 
     def _ingest(self, symbols: list[str]) -> Ingest:
