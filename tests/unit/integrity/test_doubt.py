@@ -90,6 +90,14 @@ def test_two_mangled_ids_in_a_row_open_no_hole(second: int) -> None:
     assert reader.holes == [Hole(102, 2)]
 
 
+def test_two_mangled_ids_of_the_past_begin_nothing_anew() -> None:
+    """Only two ids in a row begin a new count; two wild ones near each other do not."""
+    reader = Reader()
+    reader.feed([5_000_000, 5_000_001, 10, 12, 5_000_002, 5_000_003])
+    assert reader.told == [5_000_000, 5_000_001, 5_000_002, 5_000_003]
+    assert reader.believed.continuity.restarts == 0
+
+
 def test_trades_that_leave_ids_out_one_after_another_agree() -> None:
     """Where every other frame is lost, the trades that come are told, with each hole."""
     reader = Reader()
@@ -109,7 +117,8 @@ def test_ids_that_begin_anew_are_followed() -> None:
 def test_reordered_frames_are_each_told_and_leave_no_hole() -> None:
     """Two frames that changed places are told in the order of their ids."""
     reader = Reader()
-    assert reader.feed([7, 9, 8, 10, 11]) == [7, 8, 9, 10, 11]
+    assert reader.feed([7, 9, 8]) == [7, 8, 9]
+    assert reader.feed([10, 11]) == [7, 8, 9, 10, 11]
     assert (reader.holes, reader.believed.discarded) == ([], 0)
 
 

@@ -208,6 +208,21 @@ def test_holes_that_lie_near_share_a_page() -> None:
     assert len(tape.holes) == tape.mender.recovered == 99
 
 
+def test_holes_that_lie_far_apart_are_asked_for_by_themselves() -> None:
+    """A page is no larger than what is missing in its reach."""
+
+    async def story(bench: Bench) -> Tape:
+        tape = Tape(bench)
+        bench.rest.trade_ids = set(range(FIRST, FIRST + 9000))
+        feed(tape.stream(), [FIRST, *range(FIRST + 3, FIRST + 5000), *range(FIRST + 5004, FIRST + 5006)])
+        await bench.clock.sleep(60)
+        return tape
+
+    tape = simulate(story)
+    assert sorted(tape.btc) == list(range(FIRST, FIRST + 5006))
+    assert tape.asked == [(FIRST + 1, 2), (FIRST + 5000, 4)]
+
+
 def test_long_hole_is_asked_page_by_page_and_holds_up_nobody() -> None:
     """Streams take turns: a short hole of another stream is filled after a page of the long one, not after all."""
 
