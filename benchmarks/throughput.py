@@ -6,13 +6,18 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+import msgspec
+
 from benchmarks import frames
 from benchmarks.blaster import Blaster, blaster
 from benchmarks.place import alone, folder
 from benchmarks.rig import ingesting
 from benchmarks.table import Result
+from candlewick.clock import SystemClock
 from candlewick.events import CandlesStored, Event
+from candlewick.exchanges.binance.wire import WrappedAggTrade
 from candlewick.exchanges.exchange import StreamKind
+from candlewick.live.connection import PicowsDialer
 from candlewick.market import Trade
 from candlewick.stores.lmdb import LmdbStore
 from candlewick.stores.memory import MemoryStore
@@ -86,6 +91,45 @@ async def _receive_trades(server: Blaster, names: list[str], each: int) -> Rate:
         assert ingest.trades.skipped == 0, "a hole where there is none"
     total = expected + repeats
     return Rate(total / (finished_ns - began_ns) * 1e9, used / total * 1e6)
+
+
+class _Bare:
+    """Decodes what it is told and forgets it: the least that any use of the frames costs here."""
+
+    def __init__(self, expected: int) -> None:
+        self._left = expected
+        self._decode = msgspec.json.Decoder(WrappedAggTrade, strict=False).decode
+        self.finished: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def frame(self, payload: bytes) -> None:
+        self._decode(payload)
+        self._left -= 1
+        if not self._left:
+            self.finished.set_result(time.monotonic_ns())
+
+    def heard(self) -> None:
+        pass
+
+    def closed(self, reason: str) -> None:
+        pass
+
+
+async def _receive_bare(server: Blaster, total: int) -> Rate:
+    bare = _Bare(total)
+    link = await PicowsDialer(SystemClock()).dial(server.url, bare)
+    server.ask("wait", 0.2)
+    used = time.process_time()
+    server.start("blast")
+    finished_ns = await bare.finished
+    used = time.process_time() - used
+    began_ns, _ = server.result()
+    link.abort()
+    return Rate(total / (finished_ns - began_ns) * 1e9, used / total * 1e6)
+
+
+def bare_round(server: Blaster, total: int) -> Rate:
+    """The same frames, received and decoded and nothing else: how fast this machine is now."""
+    return asyncio.run(_receive_bare(server, total))
 
 
 def trade_round(server: Blaster, names: list[str], each: int) -> Rate:

@@ -12,7 +12,7 @@ from benchmarks import frames
 from benchmarks.blaster import Blaster, blaster
 from benchmarks.place import CACHE, MEASURED_CORE, alone, pinned
 from benchmarks.table import Result, skipped
-from benchmarks.throughput import Rate, judge, trade_round
+from benchmarks.throughput import Rate, bare_round, judge, trade_round
 
 NAMES = frames.symbols(10)
 EACH = 60_000
@@ -106,9 +106,11 @@ def trades() -> list[Result]:
                 skipped(peer.package, "cannot be installed: " + words.decode().strip().splitlines()[-1][:150])
             )
     ours: list[Rate] = []
+    bare: list[Rate] = []
     theirs: dict[str, list[Rate]] = {name: [] for _, _, name in usable}
     with blaster(frames.agg_trade_blocks, NAMES, EACH) as server:
         for _ in range(ROUNDS):  # in turns, so that a busy spell of the machine is nobody's alone
+            bare.append(alone(bare_round, server, len(NAMES) * (EACH + EACH // frames.REPEATED)))
             ours.append(alone(trade_round, server, NAMES, EACH))
             for peer, python, name in usable:
                 theirs[name].append(peer_round(server, python, peer))
@@ -121,4 +123,9 @@ def trades() -> list[Result]:
         # What users get is what a plain install gives them; an optional transport is shown, and promised nothing.
         target = None if "[" in peer.package else TIMES_FASTER
         compared.append(Result(f"times faster than {peer.package}", mine / rate, "x", target, note=note))
-    return [judge("aggTrade, socket to consumer, ids checked, each id once", ours, 350_000), *compared, *results]
+    return [
+        judge("aggTrade, socket to consumer, ids checked, each id once", ours, 350_000),
+        judge("the same through picows and msgspec and nothing else", bare, None),
+        *compared,
+        *results,
+    ]
