@@ -27,6 +27,10 @@ FAILED_PROBE_MOST_S = 60.0
 QUIET_PROBE_S = 10.0
 """After a probe without trades the next one waits so long, then twice as long, ..."""
 QUIET_PROBE_MOST_S = 120.0
+PROBES_PER_S = 1.0
+"""Of all streams together, in the long run: a tenth of what REST may be asked by default,"""
+PROBES_AT_ONCE = 60.0
+"""after so many that may be made at once."""
 REMEDY_S = (0.0, 8.0, 20.0, 60.0, 180.0, 600.0)
 """When a silent stream is renewed, in seconds after the alarm and between later attempts (the last one repeats)."""
 
@@ -178,10 +182,19 @@ class Watch:
 class Liveness:
     """All streams of a feed."""
 
-    def __init__(self, watches: Mapping[str, Watch], most_suspects: int = 10) -> None:
-        """`most_suspects`: how many may be probed at once, so that a dead route does not eat the REST budget."""
+    def __init__(
+        self, watches: Mapping[str, Watch], most_suspects: int = 10, probes_per_s: float = PROBES_PER_S
+    ) -> None:  # fmt: skip
+        """`most_suspects`: how many may be probed at once; `probes_per_s`: and how many in the long run.
+
+        A dead route, or hundreds of quiet markets, shall not eat the REST budget.
+        """
         self.watches = watches
         self._most_suspects = most_suspects
+        self._probes_per_s = probes_per_s
+        self._allowed = PROBES_AT_ONCE
+        # Whoever was probed goes to the end: where there are too many suspects each has its turn.
+        self._order = dict.fromkeys(watches.values())
         self._probing = 0
         self._ticked_at: float | None = None
 
@@ -189,10 +202,15 @@ class Liveness:
         """Once a second: everything there is to say."""
         elapsed_s = 1.0 if self._ticked_at is None else now - self._ticked_at
         self._ticked_at = now
-        for watch in self.watches.values():
-            finding = watch.tick(now, elapsed_s, may_suspect=self._probing < self._most_suspects)
+        self._allowed = min(PROBES_AT_ONCE, self._allowed + elapsed_s * self._probes_per_s)
+        for watch in list(self._order):
+            may_suspect = self._probing < self._most_suspects and self._allowed >= 1
+            finding = watch.tick(now, elapsed_s, may_suspect=may_suspect)
             if isinstance(finding, Suspect):
                 self._probing += 1
+                self._allowed -= 1
+                del self._order[watch]
+                self._order[watch] = None
             if finding is not None:
                 yield finding
 

@@ -33,6 +33,8 @@ what it says replaces what came live: a close that is missing is urgent, a confi
 """
 STOP_S = 8.0
 """How long the store has at the stop to take what was received; REST has it all at the next start."""
+SHARED_S = 2.0
+"""So long an answer about the market of a symbol serves every stream of it; a stream asks twice, further apart."""
 SCAN_WINDOW = 30 * MINUTE
 """How far back the periodic scan looks."""
 
@@ -80,6 +82,7 @@ class Ingest:
         )  # fmt: skip
         self.trades = TradeMender(client, clock, self._tell)
         self.ledger = Ledger()
+        self._probes: dict[tuple[str, Interval], tuple[float, asyncio.Task[Activity | None]]] = {}
         self.frames_rejected = 0
         self.scanned_at: int | None = None
         """When the store was last scanned for holes."""
@@ -264,13 +267,18 @@ class Ingest:
             self.feed.resume()
 
     async def _probe(self, subscription: Subscription) -> Activity | None:
-        """How far REST says the market of a stream has come."""
-        interval = subscription.interval or Interval("1m")
+        """How far REST says the market of a stream has come; streams of one symbol share an answer for a moment."""
+        key = (subscription.symbol, subscription.interval or Interval("1m"))
+        asked_at, asking = self._probes.get(key, (-SHARED_S, None))
+        if asking is None or self._clock.monotonic() - asked_at >= SHARED_S:
+            asking = asyncio.get_running_loop().create_task(self._activity(*key))
+            self._probes[key] = self._clock.monotonic(), asking
+        return await asyncio.shield(asking)
+
+    async def _activity(self, symbol: str, interval: Interval) -> Activity | None:
         start = interval.floor(self._clock.now()) - interval.nominal
         try:
-            candles = await self._client.klines(
-                subscription.symbol, interval, start, start + 3 * interval.nominal, URGENT
-            )
+            candles = await self._client.klines(symbol, interval, start, start + 3 * interval.nominal, URGENT)
         except ExchangeError:
             return None  # the client has told why
         return Activity(candles[-1].open_time, candles[-1].trades) if candles else Activity(0, 0)

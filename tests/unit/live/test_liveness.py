@@ -130,3 +130,19 @@ def test_liveness_probes_no_more_streams_at_once_than_it_may() -> None:
     assert not list(liveness.tick(101.0))
     liveness.probed("0", None, 101.0)
     assert sum(isinstance(one, Suspect) for one in liveness.tick(102.0)) == 1
+
+
+def test_liveness_gives_every_suspect_its_turn() -> None:
+    """Where more streams are quiet than may be probed, each is probed once before any is probed again."""
+    watches = {str(number): Watch(str(number)) for number in range(300)}
+    liveness = Liveness(watches, most_suspects=1000, probes_per_s=2.0)
+    for watch in watches.values():
+        watch.ask(0.0)
+    asked: list[str] = []
+    for second in range(100, 240):
+        for finding in list(liveness.tick(float(second))):
+            assert isinstance(finding, Suspect)
+            asked.append(finding.stream)
+            liveness.probed(finding.stream, Activity(0, 0), float(second))
+    assert 330 <= len(asked) <= 345
+    assert len(set(asked[:300])) == 300

@@ -10,7 +10,7 @@ from candlewick.exchanges.exchange import StreamKind, Subscription
 from candlewick.live.liveness import Activity
 from candlewick.market import HOUR, MINUTE, SECOND, Interval, Market, Series
 from candlewick.services import recorder
-from candlewick.services.ingest import STOP_S
+from candlewick.services.ingest import SHARED_S, STOP_S
 from candlewick.simulator.inprocess import run_virtual
 from candlewick.stores.memory import MemoryStore
 from candlewick.stores.store import Rows, Source, WriteResult, to_rows
@@ -343,8 +343,11 @@ def test_probe_says_how_far_rest_has_come() -> None:
             await station.ingest._probe(Subscription(StreamKind.AGG_TRADE, "BTCUSDT")),
         ]
         station.rest.lacks = {minute(n) for n in range(-5, 5)}
+        assert await station.ingest._probe(Subscription(StreamKind.BOOK_TICKER, "BTCUSDT")) == found[-1]  # still fresh
+        await station.pass_s(SHARED_S)
         found.append(await station.ingest._probe(Subscription(StreamKind.AGG_TRADE, "BTCUSDT")))
         station.rest.failing = lambda: Unreachable("no way")
+        await station.pass_s(SHARED_S)
         found.append(await station.ingest._probe(Subscription(StreamKind.AGG_TRADE, "BTCUSDT")))
         return found
 
