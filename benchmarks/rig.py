@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 
+from benchmarks import frames
 from benchmarks.blaster import Blaster
-from candlewick.clock import SystemClock
+from candlewick.clock import SystemClock, system_now
 from candlewick.events import Event
 from candlewick.exchanges.exchange import StreamKind, load
 from candlewick.history.budget import Budget
@@ -38,7 +39,8 @@ async def ingesting(
     tell: Callable[[Event], None] = lambda _: None, on_trade: TradeConsumer | None = None,
 ) -> AsyncIterator[Ingest]:  # fmt: skip
     """A running ingestion of `names`, connected and with everything subscribed."""
-    clock, random = SystemClock(), Random(1)
+    # At the start of the market that the frames tell of, so that each candle is the next one, as in a live market.
+    clock, random = SystemClock(start=(frames.FIRST_MINUTE_MS + 15_000) * 1000), Random(1)
     budget = Budget(requests_per_s=10, burst=10, weight_per_minute=1200)
     client = RestClient(VENUE, "http://127.0.0.1:1", SilentHttp(), budget, clock, tell, random=random)
     wants = Wants(
@@ -51,6 +53,7 @@ async def ingesting(
     running = asyncio.create_task(ingest.run())
     loop = asyncio.get_running_loop()
     assert await loop.run_in_executor(None, server.ask, "wait", 0.6), "nothing connected"
+    clock.set_now(system_now())
     try:
         yield ingest
     finally:

@@ -18,7 +18,7 @@ from candlewick.events import CandlesStored, Event
 from candlewick.exchanges.binance.wire import WrappedAggTrade
 from candlewick.exchanges.exchange import StreamKind
 from candlewick.live.connection import PicowsDialer
-from candlewick.market import Trade
+from candlewick.market import MINUTE, Trade
 from candlewick.stores.lmdb import LmdbStore
 from candlewick.stores.memory import MemoryStore
 
@@ -54,6 +54,8 @@ async def _receive_klines(place: Path, server: Blaster, closed: int, total: int)
             recorder = ingest.recorder
             assert (stored, recorder.rejected, recorder.refused, recorder.revised) == (closed, 0, 0, 0), recorder
             began_ns, _ = server.result()
+            ends = frames.FIRST_MINUTE_MS * 1000 + closed // SYMBOLS * MINUTE
+            assert {one.frontier for one in ingest.ledger.series.values()} == {ends}, "some came out of turn"
         assert sum(one.rows for one in store.series()) == closed, "not everything is in the store"
     finally:
         store.close()
