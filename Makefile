@@ -5,7 +5,7 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
 BIN := .venv/bin
 
-.PHONY: demo run test check bench .venv
+.PHONY: demo run test nightly check bench .venv
 
 demo: .venv
 	$(BIN)/candlewick demo $(ARGS)
@@ -15,6 +15,9 @@ run: .venv
 
 test: .venv
 	$(BIN)/pytest -m "not slow" $(ARGS)
+
+nightly: .venv
+	$(BIN)/pytest -m slow $(ARGS)
 
 check: .venv
 	$(BIN)/ruff format --check .

@@ -304,6 +304,13 @@ def _campaign(seed: int, hours: float, symbols: Sequence[str] | None = None, pat
             store.close()
 
 
+def test_random_trouble_of_seconds_leaves_nothing_wrong() -> None:
+    """Candles of one second: an hour of them is as many as two and a half days of minutes."""
+    _whole(
+        play(random_script(5, 1800), seed=5, hours=0.9, symbols=("BTCUSDT",), intervals=("1s", "1m"), history_hours=0.3)
+    )
+
+
 @pytest.mark.parametrize("seed", range(1, 9))
 def test_random_trouble_leaves_nothing_wrong(seed: int) -> None:
     """Three hours of whatever may happen, drawn by the seed: the store equals the exchange."""
