@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from candlewick.market import Candle, Interval, Market, Series
+from candlewick.market import Candle, Interval, Market, Series, parse_time
 from candlewick.stores import open_store
 from candlewick.stores.store import Source, to_rows
 from tests.acceptance.processes import (
@@ -253,6 +253,23 @@ def test_futures_are_followed_on_their_own_routes(tmp_path: Path) -> None:
             assert child.stop() == 0
         rows = json.loads(command(tmp_path, "candles", "BTCUSDT", "1m", "--json", **settings).stdout)
         assert rows
+
+
+def test_run_that_was_asleep_catches_up(run: Following, tmp_path: Path) -> None:
+    """A process that stands still for minutes of the market, as on a laptop that is closed, lacks nothing afterwards."""
+    settings = run.settings | {"STORE": f"lmdb://{tmp_path}/store", "HISTORY_START": "0.01d", "INTERVALS": "1m"}
+    with started(tmp_path, "run", **settings) as child:
+        url = url_of(child)
+        wait_for(lambda: ask(f"{url}/health")[1]["status"] == "healthy", child)
+        child.process.send_signal(signal.SIGSTOP)
+        slept = ask(f"http://{run.place}/api/v3/time")[1]["serverTime"]
+        wait_for(lambda: ask(f"http://{run.place}/api/v3/time")[1]["serverTime"] > slept + 200_000)
+        child.process.send_signal(signal.SIGCONT)
+        awake = ask(f"http://{run.place}/api/v3/time")[1]["serverTime"]
+        wait_for(lambda: parse_time(ask(f"{url}/health")[1]["last_candle_time"]) // 1000 > awake, child)
+        wait_for(lambda: ask(f"{url}/health")[1]["status"] == "healthy", child)
+        assert child.stop() == 0
+    assert json.loads(run.command("gaps", "--json", STORE=settings["STORE"])) == []
 
 
 def test_missing_candles_are_exit_code_3(run: Following, tmp_path: Path) -> None:
