@@ -11,6 +11,8 @@ from candlewick.live.stream import Stream
 from candlewick.transport import Link
 
 TICK_S = 1.0
+KINDS = 100
+"""So many kinds of unknown frames are counted apart: damaged frames call themselves anything."""
 NAMED_S = 5.0
 """Where nothing at all was heard after this, streams named in the URL are asked for in words: not every server reads it."""
 
@@ -79,7 +81,8 @@ class Connection:
             return
         message = self._venue.control(payload)
         if isinstance(message, Unknown):
-            self._unknown[message.what] = self._unknown.get(message.what, 0) + 1
+            what = message.what if message.what in self._unknown or len(self._unknown) < KINDS else "others"
+            self._unknown[what] = self._unknown.get(what, 0) + 1
             return
         if (renew := self.session.control(message, self._clock.monotonic())) is not None:
             self.ask_renewal(renew.reason)

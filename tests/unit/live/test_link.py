@@ -2,7 +2,7 @@
 
 from candlewick.clock import SystemClock
 from candlewick.errors import DecodeError
-from candlewick.live.link import Connection
+from candlewick.live.link import KINDS, Connection
 from candlewick.live.session import ANSWER_S, QUIET_S, RENEW_BEFORE_S
 from tests.unit.live.network import SHUTDOWN, SPOT, Wire, frame, in_virtual_time, streams
 
@@ -67,6 +67,20 @@ def test_frames_of_unknown_kinds_are_counted_and_passed_over() -> None:
 
     line = in_virtual_time(story)
     assert line.unknown == {"marketNotice": 2, "kline_1m": 1, "list": 1}
+
+
+def test_damaged_frames_do_not_make_kinds_without_end() -> None:
+    """What calls itself by ever new names is counted together from some number on."""
+
+    async def story(clock: SystemClock) -> Line:
+        line = Line(clock)
+        for number in range(3 * KINDS):
+            line.wire.deliver(b'{"stream":"btcusdt@x","data":{"e":"%d"}}' % number)
+        return line
+
+    line = in_virtual_time(story)
+    assert len(line.unknown) == KINDS + 1
+    assert line.unknown["others"] == 2 * KINDS
     assert (line.got, line.bad) == ([], [])
 
 
