@@ -1,6 +1,7 @@
 """How long a closed candle takes from its frame to the disk: one after the other, and 2,000 at a minute's end."""
 
 import asyncio
+import os
 import time
 from pathlib import Path
 
@@ -21,6 +22,8 @@ PACED_SYMBOLS = 50
 PACED_FRAMES = 5_000
 PACED_GAP_S = 0.001
 WARM_UP = 200
+PAGE = 4096
+DISK_WRITES = 500
 SYMBOLS = 2_000
 BOUNDARIES = 20
 
@@ -71,7 +74,26 @@ def paced_round(server: Blaster) -> tuple[list[float], list[float]]:
         return asyncio.run(_paced(place, server))
 
 
+def disk_round() -> list[float]:
+    """What the disk takes to keep a page, which no store can do without: milliseconds, as often as `DISK_WRITES`."""
+    took = []
+    with folder() as place:
+        file = os.open(place / "page", os.O_CREAT | os.O_RDWR)
+        try:
+            os.pwrite(file, b"\1" * PAGE, 0)
+            os.fsync(file)
+            for _ in range(DISK_WRITES):
+                began = time.perf_counter()
+                os.pwrite(file, os.urandom(PAGE), 0)
+                os.fsync(file)
+                took.append((time.perf_counter() - began) * 1e3)
+        finally:
+            os.close(file)
+    return took
+
+
 def latency() -> list[Result]:
+    disk = alone(disk_round)
     with blaster(frames.kline_blocks, PACED_SYMBOLS, PACED_FRAMES // PACED_SYMBOLS, 0, 1) as server:
         received, sent = alone(paced_round, server)
     rate = f"{1 / PACED_GAP_S:,.0f} closed klines/s"
@@ -80,6 +102,12 @@ def latency() -> list[Result]:
     return [
         Result("frame received to durable, p50", _percentile(received, 50), "ms", 1.0, most=True, note=note),
         Result("frame received to durable, p99", _percentile(received, 99), "ms", 5.0, most=True, note=worst),
+        Result(
+            "the disk alone: a page written and synced, p50",
+            float(np.median(disk)),
+            "ms",
+            note=f"p99 {np.percentile(disk, 99):.2f}, slowest {max(disk):.2f} ms of {len(disk)}",
+        ),
     ]
 
 
