@@ -38,9 +38,7 @@ def _answers(status: str, *headers: str, body: bytes = b"") -> Behaviour:
     return server
 
 
-@pytest.mark.parametrize(
-    ("status", "wait_s"), [("403 Forbidden", 300), ("418 I'm a teapot", 120), ("451 Legal", 300)]
-)
+@pytest.mark.parametrize(("status", "wait_s"), [("403 Forbidden", 300), ("418 I'm a teapot", 120), ("451 Legal", 300)])
 def test_dialing_tells_a_ban(status: str, wait_s: int) -> None:
     """403, 418 and 451 are bans: until the time the server says, or a cautious one."""
 
