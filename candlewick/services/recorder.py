@@ -50,7 +50,7 @@ class Rejected(NamedTuple):
 
 class _Page(NamedTuple):
     rows: Rows
-    done: asyncio.Future[None]
+    done: "asyncio.Future[list[Rejected]]"
 
 
 class Recorder:
@@ -141,15 +141,15 @@ class Recorder:
         del self._aside[:-MOST_ASIDE]
         self._wake.set()
 
-    async def write(self, rows: Rows) -> None:
-        """Rows of a settled source; returns once they are on disk."""
+    async def write(self, rows: Rows) -> list[Rejected]:
+        """Rows of a settled source; returns once they are on disk, with those settled rows that broke a rule."""
         if not len(rows):
-            return
+            return []
         page = _Page(rows, asyncio.get_running_loop().create_future())
         self._pages.append(page)
         self.from_rest += len(rows)
         self._wake.set()
-        await page.done
+        return await page.done
 
     async def on_store(self, call: Callable[..., T], *args: object) -> T:
         """Run a call on the store's own thread: everything that changes the store happens there, in order."""
@@ -233,18 +233,18 @@ class Recorder:
         for held, kept in result.changed:
             self.revised += 1
             self._tell(revision(self._series[int(kept[0]["series"])], held[0], kept[0]))
-        for one in broken:
-            self._reject(rows[one.index], one.rule)
+        rejected = [self._reject(rows[one.index], one.rule) for one in broken]
         for page in pages:
             if not page.done.done():  # whoever waited for it may be gone
-                page.done.set_result(None)
+                page.done.set_result([one for one in rejected if one.source is not Source.LIVE])
 
-    def _reject(self, row: Rows, rule: str) -> None:
+    def _reject(self, row: Rows, rule: str) -> Rejected:
         one = Rejected(self._series[int(row["series"])], int(row["open_time"]), Source(int(row["source"])), rule)
         self.rejected += 1
         self.rejected_by_rule[rule] = self.rejected_by_rule.get(rule, 0) + 1
         self._tell(CandleRejected(str(one.series), rule, one.source.name.lower(), str(row.tolist())))
         self._on_rejected(one)
+        return one
 
 
 def to_candle(row: Rows) -> Candle:

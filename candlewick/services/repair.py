@@ -70,6 +70,18 @@ class _Counts(NamedTuple):
 _NONE = _Counts(0, 0, 0, 0)
 
 
+class _Seen(NamedTuple):
+    """What REST showed of a span: up to which open time (0: nothing), and which rows broke a rule and were not kept."""
+
+    asked: Span
+    latest: int
+    broken: list[int]
+
+    def proves(self, hole: Span) -> bool:
+        """Whether it showed a later candle than those of the hole."""
+        return self.asked.start <= hole.start and hole.end <= self.latest
+
+
 class Repairer:
     """Works through jobs with a few workers; the most urgent first, one per series at a time."""
 
@@ -222,24 +234,26 @@ class Repairer:
         for hole in self.holes.find(series, self._after_first(series, holes)):
             self._tell(GapFound(series, hole, interval.count(hole), job.cause))
         whole = [span] if job.whole and span.start < span.end else []
-        seen = [(asked, await self._ask(job, asked, settled)) for asked in whole or _joined(holes, interval, settled)]
+        seen = [await self._ask(job, asked, settled) for asked in whole or _joined(holes, interval, settled)]
         if job.span.end > span.end:
             self._later(job, Span(span.end, job.span.end))
         return await self._account(job, span, holes, seen)
 
-    async def _ask(self, job: Job, asked: Span, settled: int) -> int:
-        """Keep what REST has of a span; returns the open time of the latest candle it showed, or 0."""
+    async def _ask(self, job: Job, asked: Span, settled: int) -> "_Seen":
+        """Keep what REST has of a span; returns what it showed."""
         series, interval = job.series, job.series.interval
         latest = 0
+        broken: list[int] = []
         async for page in self._client.klines_span(series.symbol, interval, asked, job.priority):
             if candles := [one for one in page.candles if asked.start <= one.open_time < asked.end]:
                 latest = candles[-1].open_time
-                await self._recorder.write(to_rows(self._recorder.numbers[series], Source.REST, candles))
+                rejected = await self._recorder.write(to_rows(self._recorder.numbers[series], Source.REST, candles))
+                broken += [one.open_time for one in rejected if one.series == series]
         if asked.end < settled and latest < interval.previous(asked.end):
             # Nothing at the end of the span: whether the exchange has anything after it decides what that means.
             after = await self._client.klines(series.symbol, interval, asked.end, settled, job.priority)
             latest = after[0].open_time if after else latest
-        return latest
+        return _Seen(asked, latest, broken)
 
     def _later(self, job: Job, span: Span) -> None:
         """Ask for the rest of a span once what is over of it now has settled: once, and not candle by candle."""
@@ -260,12 +274,13 @@ class Repairer:
             return holes
         return holes[1:]
 
-    async def _account(self, job: Job, span: Span, holes: list[Span], seen: list[tuple[Span, int]]) -> Mended:
+    async def _account(self, job: Job, span: Span, holes: list[Span], seen: list["_Seen"]) -> Mended:
         """Say what became of every hole; call absent what REST has twice shown not to have."""
         series, interval = job.series, job.series.interval
-        left = self._missing(series, span) if holes else []
+        broken = sorted(time for one in seen for time in one.broken)
+        left = _apart(self._missing(series, span), broken, interval) if holes else []
         # A hole of which REST showed a later candle, but none of its own, may be the exchange's.
-        shown = [hole for hole in left if any(ask.start <= hole.start and hole.end <= latest for ask, latest in seen)]
+        shown = [hole for hole in left if hole.start not in broken and any(one.proves(hole) for one in seen)]
         absent = self._proved_absent(series, span, shown)
         if absent:
             await self._record(series, absent)
@@ -283,7 +298,7 @@ class Repairer:
         if still and still[-1].end == span.end and still[-1] not in shown:
             until = still[-1].start
         if job.whole and seen:  # REST may be behind what is held, and vouches only for what it showed
-            until = min(until, max(span.start, interval.next(seen[-1][1])))
+            until = min(until, max(span.start, interval.next(seen[-1].latest)))
         counts = _Counts(
             interval.count(span), recovered, sum(map(interval.count, absent)), sum(map(interval.count, still))
         )
@@ -346,6 +361,23 @@ def _cut(job: Job) -> tuple[Job, Job | None]:
     if cut >= job.span.end:
         return job, None
     return job._replace(span=Span(job.span.start, cut)), job._replace(span=Span(cut, job.span.end))
+
+
+def _apart(holes: list[Span], times: list[int], interval: Interval) -> list[Span]:
+    """The same grid times, those in `times` (which are in order) each as a hole of its own."""
+    for time in times:
+        single = Span(time, interval.next(time))
+        holes = [
+            part
+            for hole in holes
+            for part in (
+                (Span(hole.start, time), single, Span(single.end, hole.end))
+                if hole.start <= time < hole.end
+                else (hole,)
+            )
+            if part.start < part.end
+        ]
+    return holes
 
 
 def _joined(holes: list[Span], interval: Interval, end: int) -> list[Span]:

@@ -125,6 +125,25 @@ def test_absence_is_recorded_after_two_askings_with_a_later_candle() -> None:
     assert evidence["last_asked"].startswith("2026-11-02T09:18:3")
 
 
+def test_row_that_cannot_be_is_no_absence() -> None:
+    """What the exchange has and no candle can be goes to the quarantine: it stays missing, its neighbours are proved."""
+
+    async def story(shop: Shop) -> Shop:
+        await shop.bench.keep(BTC, [minute(n) for n in range(-30, -1) if not -20 <= n < -15])
+        shop.bench.rest.lacks = {minute(-20), minute(-17)}
+        shop.bench.rest.broken = {minute(-18)}
+        shop.ask(-30, -1)
+        await shop.pass_s(600)
+        return shop
+
+    shop = tell(story)
+    assert shop.absent() == [(-20, -19, Reason.EXCHANGE_OUTAGE), (-17, -16, Reason.EXCHANGE_OUTAGE)]
+    assert shop.held() == [n for n in range(-30, -1) if n not in (-20, -18, -17)]
+    assert shop.repairer.holes.missing(BTC) == 1
+    assert {one.rule for one in shop.bench.store.quarantined()} == {"price-not-positive"}
+    assert shop.gaps == [("GapFound", -20, -15)]
+
+
 def test_absence_is_not_believed_without_a_later_candle() -> None:
     """REST that ends before the hole proves nothing, however often it is asked."""
 

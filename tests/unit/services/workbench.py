@@ -109,6 +109,8 @@ class Rest:
         self._began = clock.now()
         self.listed_at = 0
         self.lacks: set[int] = set()
+        self.broken: set[int] = set()
+        """Open times of candles that cannot be."""
         self.lag_s = 0.0
         self.price = 100.0
         self.trade_ids: set[int] = set()
@@ -134,7 +136,7 @@ class Rest:
             start = max(start, self.listed_at)
             end = min(end, interval.floor(self._clock.now() - int(self.lag_s * SECOND)))
             times = [one for one in interval.grid(Span(start, end + 1)) if one not in self.lacks][:limit]
-            return [self._row(candle(one, self.price, interval)) for one in times]
+            return [self._row(candle(one, -1.0 if one in self.broken else self.price, interval)) for one in times]
         first = int(wanted["fromId"])
         found = sorted(one for one in self.trade_ids if first <= one)[:limit]
         if path == "aggTrades":
