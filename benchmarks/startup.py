@@ -5,7 +5,7 @@ import sys
 import time
 from statistics import median
 
-from benchmarks.children import CANDLEWICK, Run, simulator
+from benchmarks.children import CANDLEWICK, ENVIRONMENT, Run, simulator
 from benchmarks.place import MEASURED_CORE, folder, pinned
 from benchmarks.table import Result
 
@@ -21,7 +21,7 @@ def _seconds(command: list[object]) -> list[float]:
     with pinned(MEASURED_CORE):
         for _ in range(TIMES + 1):
             began = time.perf_counter()
-            subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL, env=ENVIRONMENT)
             took.append(time.perf_counter() - began)
     return took[1:]
 
@@ -37,11 +37,12 @@ def startup() -> list[Result]:
     helped = _seconds([CANDLEWICK, "--help"])
     started, stopped = [], []
     with simulator(["BTCUSDT"]) as place:
-        for _ in range(RUNS):
+        for _ in range(RUNS + 1):
             with folder() as store, Run(store, ["BTCUSDT"], place, f"ws://{place}") as run:
                 started.append(run.until_subscribed())
                 time.sleep(IDLE_S)
                 stopped.append(run.stop())
+    del started[0], stopped[0]
     return [
         _result("python -c 'import candlewick'", imported, 0.2, f"; Python itself {bare:.3f}"),
         _result("candlewick --help", helped, 0.3),
