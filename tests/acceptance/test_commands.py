@@ -269,7 +269,10 @@ def test_run_that_was_asleep_catches_up(run: Following, tmp_path: Path) -> None:
         wait_for(lambda: parse_time(ask(f"{url}/health")[1]["last_candle_time"]) // 1000 > awake, child)
         wait_for(lambda: ask(f"{url}/health")[1]["status"] == "healthy", child)
         assert child.stop() == 0
-    assert json.loads(run.command("gaps", "--json", STORE=settings["STORE"])) == []
+    alone = {"STORE": settings["STORE"], "FEEDER_PORT": str(free_port())}
+    assert json.loads(run.command("gaps", "--json", **alone)) == []
+    results = json.loads(run.command("repair", "--json", **alone))  # where nothing runs it does it itself
+    assert {one["symbol"]: one["missing"] for one in results} == dict.fromkeys(SYMBOLS.split(","), 0)
 
 
 def test_missing_candles_are_exit_code_3(run: Following, tmp_path: Path) -> None:
