@@ -231,8 +231,9 @@ class Run:
 
     async def repair_store(self, fits: Callable[[Series], bool]) -> list[RepairResult]:
         """Mend what the store holds of this market, without streams."""
-        time = await self.client.server_time()
-        self.clock.set_now(time.time, time.speed)
+        with suppress(NotFound):  # an exchange that tells no time: this machine's clock has to do
+            time = await self.client.server_time()
+            self.clock.set_now(time.time, time.speed)
         held = [one.series for one in self.store.series() if one.series.market == self.venue.market]
         recorder = Recorder(self.store, held, clock=self.clock, tell=self.observer.tell, on_rejected=lambda _: None)
         repairer = Repairer(self.client, recorder, clock=self.clock, tell=self.observer.tell)

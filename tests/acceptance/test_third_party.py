@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from candlewick.market import parse_time
+from candlewick.market import Candle, Interval, Market, Series, parse_time
+from candlewick.stores import open_store
+from candlewick.stores.store import Source, to_rows
 from tests.acceptance.fake_exchange import FakeExchange
 from tests.acceptance.processes import Child, ask, command, following, started, url_of, wait_for
 
@@ -105,6 +107,22 @@ def test_doctor_makes_do_with_an_exchange_that_tells_no_time(tmp_path: Path) -> 
     verdicts = {row["check"]: row["verdict"] for row in json.loads(done.stdout)}
     assert done.returncode == 0, done.stdout
     assert {check for check, verdict in verdicts.items() if verdict != "ok"} == {"clock", "symbols"}
+
+
+def test_repair_makes_do_with_it_too(tmp_path: Path) -> None:
+    """A hole in a store is filled from an exchange that tells no time, by the clock of this machine."""
+    store = open_store(f"lmdb://{tmp_path}/store", write=True)
+    with FakeExchange(has=frozenset()) as exchange:
+        minute = (time.time_ns() // 60_000_000_000 - 10) * 60_000  # noqa: TID251 - as above
+        number = store.number(Series(Market.SPOT, "BTCUSDT", Interval("1m")))
+        rows = [exchange.truth("BTCUSDT", "1m", at) for at in (minute, minute + 180_000)]
+        candles = [
+            Candle(r[0] * 1000, *map(float, r[1:6]), r[6] * 1000, float(r[7]), r[8], *map(float, r[9:11])) for r in rows
+        ]
+        store.write(to_rows(number, Source.LIVE, candles))
+        store.close()
+        done = command(tmp_path, "repair", "--json", **following(exchange.place, tmp_path / "store"))
+        assert (done.returncode, [one["recovered"] for one in json.loads(done.stdout)]) == (0, [2]), done.stderr
 
 
 def test_imitated_exchange_is_left_in_good_order(imitations: dict[str, Imitated]) -> None:
