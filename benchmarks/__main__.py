@@ -2,27 +2,12 @@
 
 import argparse
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
-from benchmarks import latency, memory, startup, store, throughput, trades
-from benchmarks.place import alone, folder
+from benchmarks import latency, memory, startup, stored, throughput, trades
 from benchmarks.table import Result, line, skipped, table
-
-
-def store_rows(place: Path) -> list[store.Row]:
-    """The store's own benchmark, on a disk rather than where temporary files are."""
-    tempfile.tempdir = str(place)
-    return store.run()
-
-
-def stored() -> list[Result]:
-    """The store alone: `python -m benchmarks.store`, in the same table."""
-    with folder() as place:
-        return [Result(f"store: {one.what}", one.value, one.unit) for one in alone(store_rows, place)]
 
 
 BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
@@ -32,7 +17,7 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "boundary": latency.boundary,
     "startup": startup.startup,
     "memory": memory.memory,
-    "store": stored,
+    "store": stored.stored,
 }
 
 
