@@ -9,7 +9,6 @@ from functools import partial
 from benchmarks import latency, memory, startup, stored, throughput, trades
 from benchmarks.table import Result, line, skipped, table
 
-
 BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "klines": throughput.klines,
     "trades": trades.trades,
