@@ -93,9 +93,9 @@ def disk_round() -> list[float]:
 
 
 def latency() -> list[Result]:
-    disk = alone(disk_round)
     with blaster(frames.kline_blocks, PACED_SYMBOLS, PACED_FRAMES // PACED_SYMBOLS, 0, 1) as server:
         received, sent = alone(paced_round, server)
+    disk = alone(disk_round)
     rate = f"{1 / PACED_GAP_S:,.0f} closed klines/s"
     note = f"{rate}; since it was sent: p50 {_percentile(sent, 50):.2f}, p99 {_percentile(sent, 99):.2f} ms"
     worst = f"slowest {max(received[WARM_UP:]):.2f} ms of {len(received) - WARM_UP:,}"
