@@ -7,10 +7,12 @@ existing source file (ADDING_AN_EXCHANGE.md).
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from importlib import import_module
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
 
 from candlewick.errors import ConfigError, ExchangeError
-from candlewick.market import Candle, Instrument, Interval, Market, Trade
+from candlewick.market import Candle, Instrument, Interval, Market, Span, Trade
 
 
 class StreamKind(StrEnum):
@@ -113,6 +115,109 @@ class ExchangeInfo(NamedTuple):
     weight_per_minute: int | None
 
 
+class ArchiveKind(StrEnum):
+    """What a file of the archive holds."""
+
+    KLINES = "klines"
+    TRADES = "trades"
+    AGG_TRADES = "aggTrades"
+
+
+class ArchiveFile(NamedTuple):
+    """A file that the archive may have, for whole days of one symbol."""
+
+    name: str
+    """Its path below the archive's base URL, without a slash in front; also its name in the ledger."""
+    kind: ArchiveKind
+    symbol: str
+    interval: Interval | None
+    """Only of klines."""
+    span: Span
+    """The day or the month it is for, from midnight to midnight UTC."""
+    is_monthly: bool
+
+
+class ListedFile(NamedTuple):
+    """A file as the archive's listing shows it; `changed_at` in microseconds UTC."""
+
+    name: str
+    size: int
+    changed_at: int
+    etag: str
+
+
+class ListingPage(NamedTuple):
+    """A page of the listing; `marker` is what to ask on from, None on the last page."""
+
+    files: tuple[ListedFile, ...]
+    folders: tuple[str, ...]
+    """Full paths, each ending in a slash."""
+    marker: str | None
+
+
+Columns: TypeAlias = "dict[str, np.ndarray[Any, np.dtype[Any]]]"
+"""Columns of equal length by name: of candles those of `Candle`, of trades those of `Trade`; times in microseconds."""
+
+
+class Archive(Protocol):
+    """The exchange's public files of one market, as data and pure functions."""
+
+    url: str
+    """Default base URL of the files."""
+    list_url: str
+    """Default base URL of the listing."""
+    published_after: int
+    """Microseconds after the end of a day (of a month) within which its file usually appears."""
+
+    def month(self, kind: ArchiveKind, symbol: str, interval: Interval | None, time: int) -> ArchiveFile:
+        """The file of the calendar month that contains `time`."""
+
+    def day(self, kind: ArchiveKind, symbol: str, interval: Interval | None, time: int) -> ArchiveFile | None:
+        """The file of the day that contains `time`; None for intervals that have no daily files."""
+
+    def parse_name(self, name: str) -> ArchiveFile | None:
+        """The file a name in the listing stands for; None if it is not one of this market's (a CHECKSUM, say)."""
+
+    def checksum_name(self, file: ArchiveFile) -> str:
+        """The name of the file that holds its checksum."""
+
+    def folder(self, kind: ArchiveKind, symbol: str, interval: Interval | None, *, is_monthly: bool) -> str:
+        """The prefix under which such files are listed; with an empty symbol, that of all symbols' folders."""
+
+    def listing_params(self, prefix: str, marker: str) -> tuple[tuple[str, str], ...]:
+        """The query of a page of the listing."""
+
+    def read_listing(self, body: bytes) -> ListingPage:
+        """A page of the listing.
+
+        Raises:
+            DecodeError: it is not one.
+        """
+
+    def read_checksum(self, body: bytes, file: ArchiveFile) -> str:
+        """The SHA-256, 64 lower-case hexadecimal digits, that a CHECKSUM file states for `file`.
+
+        Raises:
+            DecodeError: it is no such file, or names another one.
+        """
+
+    def read_candles(self, body: bytes, file: ArchiveFile) -> Columns:
+        """The candles of a zip, in the order of its lines, as they stand: repeated, unordered and impossible ones too.
+
+        Raises:
+            DecodeError: it is no zip of one CSV, is cut short, or a line is not one of a candle; says which.
+        """
+
+    def read_trade_columns(self, body: bytes, file: ArchiveFile) -> Columns:
+        """The trades (or aggregates) of a zip, in the order of its lines, as they stand.
+
+        Besides those of `Trade` the column `quote_quantity`: what the file says, NaN where it says nothing.
+
+        Raises:
+            DecodeError: see `read_candles`.
+        """
+
+
 class Venue(Protocol):
     """One market of an exchange: its streams and its REST interface as data and pure functions."""
 
@@ -124,6 +229,7 @@ class Venue(Protocol):
     intervals: tuple[Interval, ...]
     stream_limits: StreamLimits
     rest_limits: RestLimits
+    archive: Archive
     page_sizes: tuple[tuple[int, int], ...]
     """Candle page sizes worth asking for, as (rows, weight), smallest first."""
     name_at: int

@@ -6,7 +6,7 @@ time. docs/store-format.md says what is where.
 
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
@@ -160,9 +160,22 @@ class LmdbStore(LmdbReader):
 
     def set_state(self, key: str, value: bytes | None) -> None:
         """Keep a small value, or forget it."""
+        self.set_states({key: value})
+
+    def set_states(self, values: Mapping[str, bytes | None]) -> None:
+        """Keep several small values, or forget those that are None: all of them or none."""
         with self._writing:
             self._check_open()
-            self._put("state", key.encode(), value)
+            database = self._environment.databases["state"]
+
+            def change(txn: Any) -> None:  # noqa: ANN401  # lmdb's own
+                for key, value in values.items():
+                    if value is None:
+                        txn.delete(key.encode(), db=database)
+                    else:
+                        txn.put(key.encode(), value, db=database)
+
+            self._environment.commit(change)
 
     def quarantine(self, entries: Sequence[Quarantined]) -> None:
         """Keep entries; the oldest beyond 10,000 are dropped."""

@@ -1,9 +1,11 @@
 """A store that lives as long as its process: for tests, and for looking around without a disk."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from candlewick.errors import StoreError
 from candlewick.market import Series
@@ -22,6 +24,7 @@ class MemoryStore:
         self._lock = threading.RLock()
         self._numbers: dict[Series, int] = {}
         self._rows: list[Rows] = []
+        self._revisions: list[Rows] = []
         self._absences: dict[Series, list[Absence]] = {}
         self._quarantine: list[Quarantined] = []
         self._state: dict[str, bytes] = {}
@@ -47,7 +50,9 @@ class MemoryStore:
             for batch in rule.rounds(rows):
                 parts = np.split(batch, np.flatnonzero(np.diff(batch["series"])) + 1)
                 outcomes += [self._write_series(part, pairs) for part in parts if len(part)]
-            return rule.result(np.concatenate(outcomes or [np.empty(0, np.uint8)]), pairs)
+            result = rule.result(np.concatenate(outcomes or [np.empty(0, np.uint8)]), pairs)
+            self._revisions += [held for held, _ in result.changed]
+            return result
 
     def _write_series(self, rows: Rows, pairs: list[tuple[int, Rows, Rows]]) -> rule.Outcomes:
         number = int(rows["series"][0])
@@ -96,6 +101,27 @@ class MemoryStore:
             out[name] = rows[name]
         return out
 
+    def columns(
+        self,
+        series: Series,
+        start: int | None = None,
+        end: int | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        last: int | None = None,
+    ) -> dict[str, npt.NDArray[Any]]:
+        """The same rows as `read`, each column an array of its own."""
+        rows = self.read(series, start, end, columns=columns, last=last)
+        return {name: np.ascontiguousarray(rows[name]) for name in rows.dtype.names or ()}
+
+    def revisions(self, series: Series) -> Rows:
+        """Rows that others with different values have replaced (`StoreReader.revisions`)."""
+        with self._opened():
+            number = self._numbers.get(series)
+            replaced = np.concatenate([*self._revisions, np.empty(0, ROW)])
+        replaced = replaced[replaced["series"] == number] if number is not None else replaced[:0]
+        return replaced[np.argsort(replaced["open_time"], kind="stable")]
+
     def absences(self, series: Series) -> list[Absence]:
         """Recorded reasons, by time."""
         with self._opened():
@@ -123,13 +149,23 @@ class MemoryStore:
         with self._opened():
             return self._state.get(key)
 
+    def states(self, prefix: str) -> dict[str, bytes]:
+        """Every small value whose key begins with `prefix`, by key."""
+        with self._opened():
+            return {key: self._state[key] for key in sorted(self._state) if key.startswith(prefix)}
+
     def set_state(self, key: str, value: bytes | None) -> None:
         """Keep a small value, or forget it."""
+        self.set_states({key: value})
+
+    def set_states(self, values: Mapping[str, bytes | None]) -> None:
+        """Keep several small values, or forget those that are None."""
         with self._opened():
-            if value is None:
-                self._state.pop(key, None)
-            else:
-                self._state[key] = value
+            for key, value in values.items():
+                if value is None:
+                    self._state.pop(key, None)
+                else:
+                    self._state[key] = value
 
     def close(self) -> None:
         """Let go of it; idempotent."""

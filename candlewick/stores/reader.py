@@ -148,6 +148,18 @@ class LmdbReader:
             value = snapshot.txn.get(key.encode(), db=snapshot.databases["state"])
             return None if value is None else bytes(value)
 
+    def states(self, prefix: str) -> dict[str, bytes]:
+        """Every small value whose key begins with `prefix`, by key."""
+        found = {}
+        start = prefix.encode()
+        with self._snapshot() as snapshot, snapshot.txn.cursor(db=snapshot.databases["state"]) as cursor:
+            if cursor.set_range(start) if start else cursor.first():
+                for key, value in cursor:
+                    if not bytes(key).startswith(start):
+                        break
+                    found[bytes(key).decode()] = bytes(value)
+        return found
+
     def close(self) -> None:
         """Let go of it; idempotent."""
         if not self._closed:

@@ -4,11 +4,12 @@ One process writes (`Store`), any number read (`StoreReader`) at the same time. 
 of `ROW`: one layout from the feed to the disk.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum, StrEnum
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from msgspec import Struct
 
 from candlewick.market import Candle, Series, Span
@@ -116,6 +117,20 @@ class StoreReader(Protocol):
     ) -> Rows:
         """Rows that open in `[start, end)`, oldest first, of all columns or those named; only the newest `last`."""
 
+    def columns(
+        self,
+        series: Series,
+        start: int | None = None,
+        end: int | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        last: int | None = None,
+    ) -> dict[str, npt.NDArray[Any]]:
+        """The same rows as `read`, each column an array of its own: the fastest way to long histories."""
+
+    def revisions(self, series: Series) -> Rows:
+        """Rows that others with different values have replaced, by time, then in the order they were replaced."""
+
     def absences(self, series: Series) -> list[Absence]:
         """Recorded reasons, by time, disjoint."""
 
@@ -124,6 +139,9 @@ class StoreReader(Protocol):
 
     def state(self, key: str) -> bytes | None:
         """A small value kept across restarts (`set_state`)."""
+
+    def states(self, prefix: str) -> dict[str, bytes]:
+        """Every small value whose key begins with `prefix`, by key."""
 
     def close(self) -> None:
         """Let go of it; idempotent."""
@@ -161,6 +179,9 @@ class Store(StoreReader, Protocol):
 
     def set_state(self, key: str, value: bytes | None) -> None:
         """Keep a small value, or forget it."""
+
+    def set_states(self, values: Mapping[str, bytes | None]) -> None:
+        """Keep several small values, or forget those that are None: all of them or none."""
 
 
 def to_row(number: int, source: Source, candle: Candle) -> tuple[int | float, ...]:

@@ -1,0 +1,1 @@
+"""Completeness certificates: what is proved of a series, how, and how anybody can check it."""

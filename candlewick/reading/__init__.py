@@ -1,0 +1,1 @@
+"""What users read: databases, frames and files of candles."""

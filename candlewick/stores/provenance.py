@@ -1,0 +1,105 @@
+"""What a store knows of where its rows came from: the ledger of archive files, and when a symbol traded.
+
+Both are small values of the store's state, so that every kind of store keeps them.
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from candlewick.errors import StoreDamaged
+from candlewick.market import Market, Series, Span
+from candlewick.stores.store import Store, StoreReader
+
+T = TypeVar("T")
+
+
+class Verdict(StrEnum):
+    """What the checks of a file came to. Rows are taken only from files that were `matched` or `agreed`."""
+
+    MATCHED = "matched"
+    """Its SHA-256 is the one its CHECKSUM file states."""
+    AGREED = "agreed"
+    """The checksum is missing or another, but the content keeps every rule and agrees with REST."""
+    REJECTED = "rejected"
+    """Neither: nothing was taken from it."""
+
+
+class FileRecord(Struct, frozen=True):
+    """A file of the archive that was looked at."""
+
+    name: str
+    """Its path below the archive's base URL."""
+    span: Span
+    """The day or the month it is for."""
+    size: int
+    sha256: str
+    """Of the bytes that were received, in hexadecimal."""
+    checksum: str
+    """What its CHECKSUM file stated, or empty where there was none."""
+    verdict: Verdict
+    rows: int
+    """Rows that were taken from it."""
+    fetched_at: int
+    remark: str = ""
+    """What was found in it: rows repeated, out of order, missing against the calendar, or why it was rejected."""
+
+
+class Listing(Struct, frozen=True):
+    """When a symbol traded, as far as is known; open times of one-minute grid, 0 where not known.
+
+    `last` is set only where it has stopped trading.
+    """
+
+    first: int = 0
+    last: int = 0
+    source: str = ""
+    """Who said so."""
+
+
+def file_records(reader: StoreReader, series: Series) -> list[FileRecord]:
+    """The ledger of a series, by time, months before their days.
+
+    Raises:
+        StoreDamaged: an entry cannot be read.
+    """
+    prefix = f"file:{series}:"
+    records = [_decoded(value, FileRecord, key) for key, value in reader.states(prefix).items()]
+    return sorted(records, key=lambda one: (one.span.start, -one.span.end, one.name))
+
+
+def keep_file_records(store: Store, series: Series, records: Iterable[FileRecord]) -> None:
+    """Add files to the ledger of a series, in place of entries of the same name."""
+    store.set_states({f"file:{series}:{one.name}": msgspec.json.encode(one) for one in records})
+
+
+def listing_of(reader: StoreReader, market: Market, symbol: str) -> Listing:
+    """What is known of when a symbol traded."""
+    key = f"listing:{market}:{symbol}"
+    value = reader.state(key)
+    return Listing() if value is None else _decoded(value, Listing, key)
+
+
+def keep_listing(store: Store, market: Market, symbol: str, listing: Listing) -> None:
+    """Keep what has been learnt of when a symbol traded."""
+    store.set_state(f"listing:{market}:{symbol}", msgspec.json.encode(listing))
+
+
+def certificate_of(reader: StoreReader, series: Series) -> bytes | None:
+    """The certificate kept for a series, as it was written, or None."""
+    return reader.state(f"certificate:{series}")
+
+
+def keep_certificate(store: Store, series: Series, document: bytes | None) -> None:
+    """Keep a certificate of a series in place of the one before, or none."""
+    store.set_state(f"certificate:{series}", document)
+
+
+def _decoded(value: bytes, kind: type[T], key: str) -> T:
+    try:
+        return msgspec.json.decode(value, type=kind)
+    except msgspec.DecodeError as error:
+        raise StoreDamaged(f"the store's entry {key} cannot be read ({error}): load the series again") from None
