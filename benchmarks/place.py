@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import shutil
+import subprocess
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -46,6 +47,24 @@ def folder() -> Iterator[Path]:
         yield made
     finally:
         shutil.rmtree(made)
+
+
+def environment(interpreter: str, package: str, *others: str) -> Path:
+    """The Python of an environment with the newest release of another tool, made when absent.
+
+    Raises:
+        subprocess.CalledProcessError: it cannot be installed; `stderr` says why.
+    """
+    asked = [interpreter, "-c", "import sys; print(*sys.version_info[:2], sep='.')"]
+    tag = subprocess.check_output(asked, text=True).strip()
+    place = CACHE / f"{package.translate(str.maketrans('[]', '--'))}-{tag}"
+    python, done = place / "bin" / "python", place / "installed"
+    if not done.exists():
+        subprocess.run([interpreter, "-m", "venv", "--clear", place], check=True, capture_output=True, text=True)
+        install = [python, "-m", "pip", "install", "--quiet", package, *others]
+        subprocess.run(install, check=True, capture_output=True, text=True)
+        done.touch()
+    return python
 
 
 def alone(measure: Callable[..., Any], *args: Any) -> Any:

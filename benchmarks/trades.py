@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from benchmarks import frames
 from benchmarks.blaster import Blaster, blaster
-from benchmarks.place import CACHE, MEASURED_CORE, alone, pinned
+from benchmarks.place import MEASURED_CORE, alone, environment, pinned
 from benchmarks.table import Result, skipped
 from benchmarks.throughput import Rate, bare_round, judge, trade_round
 
@@ -52,23 +52,6 @@ def _newer_python() -> str | None:
     return None
 
 
-def environment(peer: Peer) -> Path:
-    """The Python of an environment with the newest release of the peer, made when absent.
-
-    Raises:
-        subprocess.CalledProcessError: it cannot be installed.
-    """
-    tag = subprocess.check_output([peer.python, "-c", "import sys; print(*sys.version_info[:2], sep='.')"], text=True)
-    place = CACHE / f"{peer.package.translate(str.maketrans('[]', '--'))}-{tag.strip()}"
-    python, done = place / "bin" / "python", place / "installed"
-    if not done.exists():
-        subprocess.run([peer.python, "-m", "venv", "--clear", place], check=True, capture_output=True)
-        install = [python, "-m", "pip", "install", "--quiet", peer.package, "uvloop"]
-        subprocess.run(install, check=True, capture_output=True)
-        done.touch()
-    return python
-
-
 def _version(python: Path, peer: Peer) -> str:
     name = peer.package.partition("[")[0]
     code = f"import sys, importlib.metadata as m; print(m.version('{name}'), '(Python %d.%d)' % sys.version_info[:2])"
@@ -98,13 +81,11 @@ def trades() -> list[Result]:
     usable, results = [], []
     for peer in peers():
         try:
-            python = environment(peer)
+            python = environment(peer.python, peer.package, "uvloop")
             usable.append((peer, python, f"{peer.package} {_version(python, peer)}"))
         except (OSError, subprocess.CalledProcessError) as error:
-            words = getattr(error, "stderr", b"") or str(error).encode()
-            results.append(
-                skipped(peer.package, "cannot be installed: " + words.decode().strip().splitlines()[-1][:150])
-            )
+            words = getattr(error, "stderr", "") or str(error)
+            results.append(skipped(peer.package, "cannot be installed: " + words.strip().splitlines()[-1][:150]))
     ours: list[Rate] = []
     bare: list[Rate] = []
     theirs: dict[str, list[Rate]] = {name: [] for _, _, name in usable}
