@@ -8,6 +8,8 @@ from candlewick.cli.arguments import Choice
 from candlewick.config import Settings
 from candlewick.errors import StoreError, UsageError
 from candlewick.integrity.gaps import Gap, find_gaps
+from candlewick.integrity.halts import NEEDED, find_halts
+from candlewick.market import Market, Span
 from candlewick.stores import open_store
 from candlewick.stores.store import SeriesInfo, StoreReader
 from candlewick.stores.writer_lock import Writer, writer_of
@@ -43,6 +45,13 @@ def gaps_of(store: StoreReader, info: SeriesInfo) -> list[Gap]:
         return []
     held = store.read(info.series, columns=["open_time"])["open_time"]
     return find_gaps(info.series, held, store.absences(info.series))
+
+
+def halts_of(store: StoreReader, info: SeriesInfo, start: int | None = None, end: int | None = None) -> list[Span]:
+    """Every halt of a series on USD-M."""
+    if info.series.market is not Market.USDM:
+        return []
+    return find_halts(store.columns(info.series, start, end, columns=NEEDED), info.series)
 
 
 def folder_of(settings: Settings) -> Path | None:

@@ -22,15 +22,18 @@ class Gap(NamedTuple):
     reason: Reason
 
 
-def find_gaps(series: Series, held: OpenTimes, absences: Sequence[Absence]) -> list[Gap]:
-    """Every gap between the first and the last of the open times `held`, oldest first.
+def find_gaps(series: Series, held: OpenTimes, absences: Sequence[Absence], within: Span | None = None) -> list[Gap]:
+    """Every gap between the first and the last of the open times `held`, or in all of `within`, oldest first.
 
     `absences` are disjoint and sorted, as a store returns them; where one covers a held candle, the candle counts.
     """
-    if not held.size:
+    if within is not None:
+        first, last = np.searchsorted(held, within)
+        held = held[first:last]
+    elif not held.size:
         return []
     interval = series.interval
-    known = Span(int(held[0]), int(held[-1]) + 1)
+    known = within or Span(int(held[0]), int(held[-1]) + 1)
     gaps: list[Gap] = []
     for span, reason in _explained(_holes(held, interval, known), interval, absences):
         if gaps and gaps[-1].reason is reason and gaps[-1].span.end == span.start:

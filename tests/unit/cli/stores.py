@@ -29,3 +29,19 @@ def make_store(folder: Path, minutes: Iterable[int], absent: Span | None = None,
         store.set_absences(series, [Absence(absent, Reason.EXCHANGE_OUTAGE, "{}")])
     store.close()
     return url
+
+
+def make_halt(folder: Path) -> str:
+    """A store of ten hours on USD-M in which nothing was traded for 18 minutes, from minute 300 on."""
+    url = f"lmdb://{folder}"
+    store = open_store(url, write=True)
+    series = BTC._replace(market=Market.USDM)
+    rows = to_rows(store.number(series), Source.REST, [candle(T0 + minute * MINUTE) for minute in range(600)])
+    halted = rows[300:318]
+    for name in ("open", "high", "low", "close"):
+        halted[name] = SMALL
+    for name in ("volume", "quote_volume", "trades", "taker_buy_volume", "taker_buy_quote_volume"):
+        halted[name] = 0
+    store.write(rows)
+    store.close()
+    return url

@@ -7,7 +7,7 @@ import pytest
 
 from candlewick.cli import main
 from candlewick.market import MINUTE, Interval, Span
-from tests.unit.cli.stores import BTC, T0, make_store
+from tests.unit.cli.stores import BTC, T0, make_halt, make_store
 
 HELD = [0, 1, 2, 6, 7, 10]
 
@@ -52,3 +52,18 @@ def test_symbol_and_interval_choose(tmp_path: Path, capsys: pytest.CaptureFixtur
     capsys.readouterr()
     assert main(["gaps", "BTCUSDT", "1h", "--store", url]) == 2
     assert f"no series spot:BTCUSDT:{Interval('1h')}" in capsys.readouterr().err
+
+
+def test_halts_are_shown_where_they_are_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A halt on USD-M stands among the gaps, in order, and makes no failure; without --halts it is not told."""
+    url = make_halt(tmp_path / "store")
+    assert main(["gaps", "--store", url]) == 0
+    assert capsys.readouterr() == ("", "no gaps in 1 series\n")
+    assert main(["gaps", "--halts", "--json", "--store", url]) == 0
+    (halt,) = json.loads(capsys.readouterr().out)
+    assert halt == {
+        "market": "usdm", "symbol": "BTCUSDT", "interval": "1m", "from": T0 // 1000 + 300 * 60_000,
+        "to": T0 // 1000 + 318 * 60_000, "candles": 18, "reason": "halt",
+    }  # fmt: skip
+    assert main(["gaps", "--halts", "--store", url]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[-2:] == ["18", "halt"]

@@ -138,3 +138,16 @@ def test_gaps_agree_with_going_through_every_grid_time(code: str) -> None:
         assert [time for one in lacking for time in series.interval.grid(one)] == [
             time for time in wanted if reason(time) is Reason.MISSING
         ]
+
+
+def test_gaps_within_a_span_reach_to_its_ends() -> None:
+    """What lies before the first and after the last candle is told too, and nothing from outside the span."""
+    gaps = find_gaps(MINUTES, held(0, 4, 5, 30), [absent(7, 9)], span(2, 10))
+    assert [(gap.span, gap.reason) for gap in gaps] == [
+        (span(2, 4), Reason.MISSING),
+        (span(6, 7), Reason.MISSING),
+        (span(7, 9), Reason.EXCHANGE_OUTAGE),
+        (span(9, 10), Reason.MISSING),
+    ]
+    assert find_gaps(MINUTES, held(), [], span(0, 2)) == [Gap(MINUTES, span(0, 2), 2, Reason.MISSING)]
+    assert find_gaps(MONTHS, held(), [], Span(START, START)) == []
