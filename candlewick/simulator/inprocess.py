@@ -9,6 +9,7 @@ from candlewick.errors import Banned, RateLimited, Unreachable
 from candlewick.market import SECOND
 from candlewick.simulator.exchange import Exchange, Refusal
 from candlewick.simulator.gateway import Gateway
+from candlewick.simulator.query import Params, Reply
 from candlewick.simulator.session import Session
 from candlewick.simulator.virtual import VirtualLoop, run_virtual
 from candlewick.transport import Answer, Http, Link, Listener
@@ -30,7 +31,7 @@ class InProcess:
         `socket_bytes`: what a connection holds that is not read; the exchange drops a reader slower than that.
         """
         self.dialer = _Dialer(exchange, clock, latency_s, socket_bytes)
-        self.http: Http = _Http(exchange, clock, latency_s)
+        self.http: Http = LocalHttp(Gateway(exchange).answer, clock, latency_s)
 
 
 class _Dialer:
@@ -189,22 +190,23 @@ class _Link:
             self._clock.call_later(self._latency_s, lambda: act(session))
 
 
-class _Http:
-    """See `transport.Http`."""
+class LocalHttp:
+    """An HTTP client that asks a function; see `transport.Http`."""
 
-    def __init__(self, exchange: Exchange, clock: Clock, latency_s: float) -> None:
-        self._gateway = Gateway(exchange)
+    def __init__(self, answer: Callable[[str, Params], Reply], clock: Clock, latency_s: float) -> None:
+        """`latency_s`: market seconds that a request and its answer travel, each."""
+        self._answer = answer
         self._clock, self._latency_s = clock, latency_s
 
     async def get(self, url: str, params: tuple[tuple[str, str], ...], timeout_s: float) -> Answer:
         """See `transport.Http`."""
         parts = urlsplit(url)
-        await self._clock.sleep(self._latency_s)
-        reply = self._gateway.answer(parts.path, (*parse_qsl(parts.query), *params))
+        await self._pass(self._latency_s)
+        reply = self._answer(parts.path, (*parse_qsl(parts.query, keep_blank_values=True), *params))
         if reply.status == 0 or reply.delay_s >= timeout_s:
-            await self._clock.sleep(timeout_s - self._latency_s)
+            await self._pass(timeout_s - self._latency_s)
             raise Unreachable(f"{url}: no answer within {timeout_s:g} s")
-        await self._clock.sleep(self._latency_s + reply.delay_s)
+        await self._pass(self._latency_s + reply.delay_s)
         if not reply.whole:
             raise Unreachable(f"{url}: connection reset in the middle of the answer")
         return Answer(reply.status, reply.headers, reply.body)
@@ -212,5 +214,9 @@ class _Http:
     async def close(self) -> None:
         """Nothing is held."""
 
+    async def _pass(self, seconds: float) -> None:
+        if seconds > 0:  # a clock that stands still ends no wait, not even an empty one
+            await self._clock.sleep(seconds)
 
-__all__ = ["InProcess", "VirtualLoop", "run_virtual"]
+
+__all__ = ["InProcess", "LocalHttp", "VirtualLoop", "run_virtual"]

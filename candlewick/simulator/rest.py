@@ -1,30 +1,26 @@
-"""The REST interface: parameters, limits, weights and errors as documented and measured (binance.md 3, 4)."""
+"""The REST interface of the simulated market (binance.md 3, 4)."""
 
 import json
 from collections.abc import Callable
 
 from candlewick.market import DAY, HOUR, SECOND, Interval, Market
 from candlewick.simulator.bars import first_raw, last_raw
-from candlewick.simulator.budget import Budget
 from candlewick.simulator.candles import Candles, Row
+from candlewick.simulator.desk import KLINES_MOST, Desk, ping, read_limit, read_range, read_symbol
 from candlewick.simulator.exchange import Exchange
-from candlewick.simulator.faults import Fault
 from candlewick.simulator.listing import exchange_info
-from candlewick.simulator.query import BadRequest, Params, Query, Reply, page, to_json
+from candlewick.simulator.query import BadRequest, Query
 from candlewick.simulator.streams import INTERVALS
 from candlewick.simulator.trades import raw_trades
 
-_EARLIEST = 1_483_228_800_000_000  # 2017-01-01
 
-
-class Rest:
+class Rest(Desk):
     """Answers GET requests to one exchange."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._budget = Budget(exchange.clock, 6000 if exchange.market is Market.SPOT else 2400)
         spot: dict[str, Callable[[Query], object]] = {
-            "/api/v3/ping": _ping,
+            "/api/v3/ping": ping,
             "/api/v3/time": self._time,
             "/api/v3/exchangeInfo": self._info,
             "/api/v3/klines": self._klines,
@@ -34,65 +30,13 @@ class Rest:
             "/api/v3/historicalTrades": self._trades,
         }
         usdm: dict[str, Callable[[Query], object]] = {
-            "/fapi/v1/ping": _ping,
+            "/fapi/v1/ping": ping,
             "/fapi/v1/time": self._time,
             "/fapi/v1/exchangeInfo": self._info,
             "/fapi/v1/klines": self._klines,
             "/fapi/v1/aggTrades": self._aggregates,
         }
-        self._endpoints = spot if exchange.market is Market.SPOT else usdm
-
-    def refuse(self, path: str, params: Params, forced: Fault | None) -> Reply | None:
-        """Charge a request; the refusal if it is over a limit, or a fault says so."""
-        refused = self._budget.charge(
-            self._weight(path, params),
-            limited_s=forced.delay if forced is not None and forced.kind == "rate_limit" else None,
-            banned_s=forced.delay if forced is not None and forced.kind == "ban" else None,
-        )
-        if refused is None:
-            return None
-        return Reply(refused.status, to_json({"code": -1003, "msg": refused.message}), self._headers(refused.wait_s))
-
-    def answer(self, path: str, params: Params) -> Reply:
-        """The answer to `GET path?params`."""
-        endpoint = self._endpoints.get(path)
-        if endpoint is None:
-            return page(404, "404 Not Found")
-        try:
-            status, content = 200, endpoint(Query(params))
-        except BadRequest as error:
-            status, content = error.status, {"code": error.code, "msg": str(error)}
-        headers = self._headers()
-        if path.endswith("/time"):
-            headers["x-candlewick-speed"] = str(getattr(self._exchange.clock, "speed", 1.0))
-        return Reply(status, to_json(content), headers)
-
-    def _headers(self, wait_s: int | None = None) -> dict[str, str]:
-        used = str(self._budget.used)
-        headers = {"content-type": "application/json;charset=UTF-8", "x-mbx-used-weight-1m": used}
-        if self._exchange.market is Market.SPOT:
-            headers["x-mbx-used-weight"] = used
-        if wait_s is not None:
-            headers["retry-after"] = str(wait_s)
-        return headers
-
-    def _weight(self, path: str, params: Params) -> int:
-        """What a request costs, refused or not."""
-        name = path.rpartition("/")[2]
-        if self._exchange.market is Market.SPOT:
-            return {
-                "exchangeInfo": 20,
-                "klines": 2,
-                "uiKlines": 2,
-                "aggTrades": 4,
-                "trades": 25,
-                "historicalTrades": 25,
-            }.get(name, 1)
-        if name == "klines":
-            asked = dict(params).get("limit", "500")
-            limit = int(asked) if asked.isdigit() else 500
-            return 1 if limit <= 100 else 2 if limit < 500 else 5 if limit <= 1000 else 10
-        return 20 if name == "aggTrades" else 1
+        super().__init__(exchange.market, exchange.clock, spot if exchange.market is Market.SPOT else usdm)
 
     # Endpoints.
 
@@ -117,8 +61,8 @@ class Rest:
         code = query.need("interval")
         if code not in INTERVALS[self._exchange.market]:
             raise BadRequest(-1120, "Invalid interval.")
-        start, end = self._range(query)
-        limit = self._limit(query, 500, 1000 if self._exchange.market is Market.SPOT else 1500)
+        start, end = read_range(self._market, query, self._exchange.clock.now())
+        limit = read_limit(self._market, query, 500, KLINES_MOST[self._market])
         query.none_left("timeZone")
         return self._page(candles, Interval(code), start, end, limit)
 
@@ -166,8 +110,8 @@ class Rest:
     def _aggregates(self, query: Query) -> object:
         candles = self._candles(query.need("symbol"))
         first = query.number("fromId")
-        start, end = self._range(query)
-        limit = self._limit(query, 500, 1000)
+        start, end = read_range(self._market, query, self._exchange.clock.now())
+        limit = read_limit(self._market, query, 500, 1000)
         query.none_left()
         now = self._exchange.clock.now()
         spot = self._exchange.market is Market.SPOT
@@ -204,7 +148,7 @@ class Rest:
     def _trades(self, query: Query) -> object:
         candles = self._candles(query.need("symbol"))
         first = query.number("fromId")
-        limit = self._limit(query, 500, 1000)
+        limit = read_limit(self._market, query, 500, 1000)
         query.none_left()
         now = self._exchange.clock.now()
         tape, printer = candles.tape, candles.printer
@@ -232,39 +176,10 @@ class Rest:
     # Parameters.
 
     def _candles(self, symbol: str) -> Candles:
-        if self._exchange.market is Market.USDM:
-            symbol = symbol.upper()  # USD-M takes lower case, spot does not
-        elif symbol != symbol.upper() or not all(letter.isalnum() or letter in "-._&" for letter in symbol):
-            legal = "^[\\\\w\\\\-._&&[^a-z]]{1,50}$"
-            raise BadRequest(-1100, f"Illegal characters found in parameter 'symbol'; legal range is '{legal}'.")
-        found = self._exchange.candles.get(symbol)
+        found = self._exchange.candles.get(read_symbol(self._market, symbol))
         if found is None:
             raise BadRequest(-1121, "Invalid symbol.")
         return found
-
-    def _range(self, query: Query) -> tuple[int | None, int | None]:
-        start, end = query.time("startTime"), query.time("endTime")
-        for name, value in (("startTime", start), ("endTime", end)):
-            late = (
-                self._exchange.market is Market.SPOT
-                and value is not None
-                and value > self._exchange.clock.now() + 10 * SECOND
-            )
-            if (name == "startTime" and late) or (
-                value is not None and value < _EARLIEST and self._exchange.market is Market.SPOT
-            ):
-                raise BadRequest(-1130, f"Data sent for parameter '{name}' is not valid.")
-        if start is not None and end is not None and start > end and self._exchange.market is Market.USDM:
-            raise BadRequest(-1023, "Start time is greater than end time.")
-        return start, end
-
-    def _limit(self, query: Query, usual: int, most: int) -> int:
-        limit = query.number("limit")
-        if limit is None:
-            return usual
-        if limit < 1 or (limit > most and self._exchange.market is Market.USDM):
-            raise BadRequest(-1130, "Data sent for parameter 'limit' is not valid.")
-        return min(limit, most)
 
 
 def _back(candles: Candles, now: int, limit: int) -> int:
@@ -274,8 +189,3 @@ def _back(candles: Candles, now: int, limit: int) -> int:
         start -= HOUR
         found += len(tape.trades(start, start + HOUR))
     return start
-
-
-def _ping(query: Query) -> object:
-    query.none_left()
-    return {}

@@ -7,11 +7,10 @@ from aiohttp import WSMsgType, web
 from candlewick.clock import Clock
 from candlewick.simulator.exchange import Exchange
 from candlewick.simulator.gateway import Gateway
-from candlewick.simulator.query import Reply
+from candlewick.simulator.http_server import HttpServer, drop
 from candlewick.simulator.session import Session
 from candlewick.simulator.settings import SimulatorSettings
 
-_HUNG_S = 60.0  # market seconds after which a client that is never answered is dropped
 _UNREAD_BYTES = 16 << 20  # who reads slower than that is dropped
 _TEXT, _CLOSE, _PING, _PONG = 0x81, 0x88, 0x89, 0x8A
 
@@ -32,11 +31,17 @@ class Server:
 
     def __init__(self, exchange: Exchange, clock: Clock) -> None:
         self.exchange = exchange
-        self.host = ""
-        self.port = 0
-        self._clock = clock
-        self._gateway = Gateway(exchange)
-        self._runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=0.5)
+        self._http = HttpServer(Gateway(exchange).answer, clock, self._upgrade)
+
+    @property
+    def host(self) -> str:
+        """The address it listens at; empty before `start`."""
+        return self._http.host
+
+    @property
+    def port(self) -> int:
+        """The port it listens at."""
+        return self._http.port
 
     async def start(self, host: str, port: int) -> None:
         """Listen.
@@ -44,50 +49,12 @@ class Server:
         Raises:
             OSError: the port cannot be had.
         """
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
-        try:
-            await site.start()
-        except OSError:
-            await self.close()
-            raise
-        self.host, self.port = self._runner.addresses[0][:2]
+        await self._http.start(host, port)
 
     async def close(self) -> None:
         """Reset every connection and stop listening."""
         self.exchange.stop()
-        await self._runner.cleanup()
-
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        if request.headers.get("Upgrade", "").lower() == "websocket":
-            return await self._upgrade(request)
-        if request.method != "GET":
-            return web.Response(status=405)
-        reply = self._gateway.answer(request.path, tuple(request.query.items()))
-        if reply.status == 0:
-            await self._hang(request)
-        if reply.delay_s:
-            await self._clock.sleep(reply.delay_s)
-        if not reply.whole:
-            return await self._break(request, reply)
-        return web.Response(status=reply.status, body=reply.body, headers=reply.headers)
-
-    async def _break(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
-        """Send half an answer and reset the connection."""
-        response = web.StreamResponse(status=reply.status, headers=reply.headers)
-        response.content_length = 2 * len(reply.body) + 1
-        await response.prepare(request)
-        await response.write(reply.body)
-        _drop(request)
-        return response
-
-    async def _hang(self, request: web.BaseRequest) -> None:
-        """Answer nothing until the client has enough of it."""
-        waited = 0.0
-        while waited < _HUNG_S and request.transport is not None and not request.transport.is_closing():
-            await self._clock.sleep(1.0)
-            waited += 1.0
-        _drop(request)
+        await self._http.close()
 
     async def _upgrade(self, request: web.BaseRequest) -> web.StreamResponse:
         socket = web.WebSocketResponse(autoping=False, autoclose=False, compress=False, max_msg_size=1 << 20)
@@ -97,9 +64,9 @@ class Server:
         opened = self.exchange.connect(request.path, request.query_string, wire)
         if not isinstance(opened, Session):
             if opened.status == -1:
-                await self._hang(request)
+                await self._http.hang(request)
             if opened.status <= 0:
-                _drop(request)
+                drop(request)
                 return web.Response(status=503)
             return web.Response(status=opened.status, text=opened.body, headers=dict(opened.headers))
         await socket.prepare(request)
@@ -121,7 +88,7 @@ class Server:
             elif message.type is WSMsgType.PONG:
                 session.ponged(bytes(message.data))
         if session.deaf:
-            await self._hang(request)
+            await self._http.hang(request)
 
 
 class _SocketWire:
@@ -189,8 +156,3 @@ class _SocketWire:
             self._transport.abort()
         else:
             self._transport.write(b"".join(waiting))
-
-
-def _drop(request: web.BaseRequest) -> None:
-    if isinstance(request.transport, asyncio.Transport):
-        request.transport.abort()
