@@ -3,20 +3,28 @@
 from collections.abc import Mapping, Sequence
 
 from candlewick.errors import ExchangeError
-from candlewick.exchanges.binance import parse, rest, streams, trouble
-from candlewick.exchanges.exchange import Control, ExchangeInfo, Request, StreamKind, Subscription, Venue
+from candlewick.exchanges.binance import archive_names, parse, rest, streams, trouble
+from candlewick.exchanges.binance.archive import BinanceArchive
+from candlewick.exchanges.exchange import Archive, Control, ExchangeInfo, Request, StreamKind, Subscription, Venue
 from candlewick.market import Candle, Interval, Market, Trade
 
 
 class BinanceVenue:
-    """Spot and USD-M differ in data only: the rows of `streams` and `rest`."""
+    """Spot and USD-M differ in data only: the rows of `streams`, `rest` and `archive_names`."""
 
     decoders = parse.DECODERS
     name_at = len(parse.PREFIX)
     stream_of = staticmethod(parse.stream_of)
 
-    def __init__(self, market: Market, stream_rules: streams.StreamRules, rest_rules: rest.RestRules) -> None:
+    def __init__(
+        self,
+        market: Market,
+        stream_rules: streams.StreamRules,
+        rest_rules: rest.RestRules,
+        archive_rules: archive_names.ArchiveRules,
+    ) -> None:
         self.market = market
+        self.archive: Archive = BinanceArchive(archive_rules)
         self.stream_url = stream_rules.url
         self.api_url = rest_rules.url
         self.intervals = tuple(map(Interval, stream_rules.intervals))
@@ -111,6 +119,6 @@ class Binance:
 
     def __init__(self) -> None:
         self.venues: Mapping[Market, Venue] = {
-            Market.SPOT: BinanceVenue(Market.SPOT, streams.SPOT, rest.SPOT),
-            Market.USDM: BinanceVenue(Market.USDM, streams.USDM, rest.USDM),
+            Market.SPOT: BinanceVenue(Market.SPOT, streams.SPOT, rest.SPOT, archive_names.SPOT),
+            Market.USDM: BinanceVenue(Market.USDM, streams.USDM, rest.USDM, archive_names.USDM),
         }
