@@ -187,7 +187,7 @@ def _read(text: bytes, layout: Layout, name: str) -> Columns:
     """
     import polars as pl  # noqa: PLC0415 - a hundred milliseconds that only reading the archive takes
 
-    if not text.strip():
+    if len(text) < _SMALL and not text.strip():
         raise DecodeError(f"{name}.csv is empty")
     extra = _header(text, layout, name)
     types = {_Type.INT: pl.Int64, _Type.FLOAT: pl.Float64, _Type.FLAG: pl.Boolean, _Type.TEXT: pl.String}
