@@ -1,0 +1,84 @@
+"""The canonical bytes of candles, and what stands for a block of them in a certificate.
+
+`docs/certificates.md` fixes all of this; another program must come to the same bytes.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from candlewick.market import Interval, Series
+from candlewick.stores.grid import BLOCK_SLOTS, Int64s, slots
+
+COLUMNS: tuple[str, ...] = (
+    "open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "trades", "taker_buy_volume",
+    "taker_buy_quote_volume",
+)  # fmt: skip
+"""The words of a row, in this order; 8 bytes each, little-endian."""
+
+INTEGERS = frozenset({"open_time", "close_time", "trades"})
+"""The columns whose word is an int64; that of the others is a double."""
+
+LEAF_PREFIX = b"\x00"
+_TITLE = "candlewick leaf 1"
+_HALF = np.uint64(32)
+_LOW = np.uint64(0xFFFFFFFF)
+
+Words: TypeAlias = npt.NDArray[np.uint64]
+Columns: TypeAlias = Mapping[str, npt.NDArray[Any]]
+
+
+class Leaf(NamedTuple):
+    """What a certificate keeps of one block: the hash that decides, and sums that find what was changed."""
+
+    rows: int
+    sha256: bytes
+    sums: tuple[int, ...]
+    """By column: the sum of its words, as unsigned integers."""
+    moments: tuple[int, ...]
+    """By column: the sum of its words, each times its slot in the block."""
+
+
+def words_of(columns: Columns) -> Words:
+    """The words of rows, one line a column, in the order of `COLUMNS`."""
+    words = np.empty((len(COLUMNS), len(columns["open_time"])), "<u8")
+    for line, name in zip(words, COLUMNS, strict=True):
+        line[:] = np.ascontiguousarray(columns[name], "<i8" if name in INTEGERS else "<f8").view("<u8")
+    return words
+
+
+def value_of(column: str, word: int) -> int | float:
+    """The number that a word of a column is."""
+    kind = "<i8" if column in INTEGERS else "<f8"
+    value: int | float = np.array([word], "<u8").view(kind)[0].item()
+    return value
+
+
+def slots_in_block(interval: Interval, block: int, times: Int64s) -> Int64s:
+    """Where in block `block` each of `times` is; below 0 or from `BLOCK_SLOTS` on, it is in another."""
+    return slots(interval, times) - block * BLOCK_SLOTS
+
+
+def leaf_of(columns: Columns, series: Series, block: int) -> Leaf:
+    """The leaf of the rows of one block: `columns` are those of `COLUMNS`, by time, all in block number `block`."""
+    words = words_of(columns)
+    places = slots_in_block(series.interval, block, columns["open_time"]).astype(np.uint64)
+    return leaf_of_words(words, places, series, block)
+
+
+def leaf_of_words(words: Words, places: Words, series: Series, block: int) -> Leaf:
+    """The leaf of rows given as their words and their slots in the block."""
+    rows = words.shape[1]
+    digest = hashlib.sha256(LEAF_PREFIX + f"{_TITLE}\n{series}\n{block}\n{rows}\n".encode())
+    digest.update(np.ascontiguousarray(words.T).data)
+    # Halves of 32 bits cannot overflow: a sum is below 2^46, a moment below 2^59.
+    low, high = words & _LOW, words >> _HALF
+    sums = _joined(low.sum(axis=1), high.sum(axis=1))
+    return Leaf(rows, digest.digest(), sums, _joined(low @ places, high @ places))
+
+
+def _joined(low: Words, high: Words) -> tuple[int, ...]:
+    return tuple(lower + (upper << 32) for lower, upper in zip(low.tolist(), high.tolist(), strict=True))

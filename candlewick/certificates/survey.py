@@ -1,0 +1,125 @@
+"""What a range of a series holds, read block by block: its runs of candles by source, and one leaf a block."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from candlewick.certificates.encoding import COLUMNS, Leaf, leaf_of_words, words_of
+from candlewick.errors import StoreDamaged
+from candlewick.market import Interval, Series, Span, format_time
+from candlewick.stores.grid import BLOCK_SLOTS, Int64s, block_of, slot_starts, slots
+from candlewick.stores.store import Source, StoreReader
+
+BLOCKS_AT_ONCE = 32
+"""Blocks that are read together: 25 MB of columns."""
+_THREADS = 4
+
+
+class Run(NamedTuple):
+    """Adjacent candles of one source."""
+
+    span: Span
+    source: Source
+
+
+class Part(NamedTuple):
+    """Rows of some consecutive blocks, as columns by time."""
+
+    times: Int64s
+    columns: dict[str, npt.NDArray[Any]]
+
+
+def block_span(interval: Interval, block: int) -> Span:
+    """The range of time whose candles are in a block."""
+    start, end = slot_starts(interval, np.array([block, block + 1], np.int64) * BLOCK_SLOTS).tolist()
+    return Span(start, end)
+
+
+def clipped(span: Span, within: Span) -> Span:
+    """What of `span` lies in `within`; empty spans end where they start."""
+    start = max(span.start, within.start)
+    return Span(start, max(start, min(span.end, within.end)))
+
+
+def parts(reader: StoreReader, series: Series, span: Span) -> Iterator[Part]:
+    """The rows of a range, some blocks at a time.
+
+    Raises:
+        StoreDamaged: a block cannot be read, or its rows are not what a series can hold.
+    """
+    interval = series.interval
+    first, last = block_of(interval, span.start), block_of(interval, span.end - 1)
+    for number in range(first, last + 1, BLOCKS_AT_ONCE):
+        start, _ = block_span(interval, number)
+        end, _ = block_span(interval, number + BLOCKS_AT_ONCE)
+        asked = clipped(Span(start, end), span)
+        columns = reader.columns(series, asked.start, asked.end, columns=[*COLUMNS, "source"])
+        times = columns["open_time"]
+        if len(times):
+            _check_times(series, times, asked)
+            yield Part(times, columns)
+
+
+def leaves(part: Part, series: Series) -> list[tuple[int, Leaf]]:
+    """The leaf of each block that has rows in `part`, by block."""
+    at = slots(series.interval, part.times)
+    homes = at // BLOCK_SLOTS
+    edges = [0, *(np.flatnonzero(np.diff(homes)) + 1).tolist(), len(homes)]
+    words = words_of(part.columns)
+
+    def leaf(index: int) -> tuple[int, Leaf]:
+        rows = slice(edges[index], edges[index + 1])
+        block = int(homes[rows.start])
+        places = (at[rows] - block * BLOCK_SLOTS).astype(np.uint64)
+        return block, leaf_of_words(words[:, rows], places, series, block)
+
+    count = len(edges) - 1
+    if count < _THREADS:
+        return [leaf(index) for index in range(count)]
+    with ThreadPoolExecutor(_THREADS) as pool:  # hashing and numpy let each other run
+        return list(pool.map(leaf, range(count)))
+
+
+def runs(part: Part, interval: Interval) -> list[Run]:
+    """The rows of `part` as maximal runs of adjacent candles of one source."""
+    times, sources = part.times, part.columns["source"]
+    if interval.is_fixed:
+        ends = times + interval.nominal
+    else:
+        ends = np.array([interval.next(time) for time in times.tolist()], np.int64)
+    broken = (times[1:] != ends[:-1]) | (sources[1:] != sources[:-1])
+    starts = np.concatenate(([0], np.flatnonzero(broken) + 1))
+    stops = np.concatenate((starts[1:], [len(times)])) - 1
+    return [
+        Run(Span(start, end), Source(source))
+        for start, end, source in zip(
+            times[starts].tolist(), ends[stops].tolist(), sources[starts].tolist(), strict=True
+        )
+    ]
+
+
+def extend(held: list[Run], more: list[Run]) -> None:
+    """Add later runs, joined where they continue what is held."""
+    for run in more:
+        if held and held[-1].source is run.source and held[-1].span.end == run.span.start:
+            held[-1] = held[-1]._replace(span=Span(held[-1].span.start, run.span.end))
+        else:
+            held.append(run)
+
+
+def _check_times(series: Series, times: Int64s, asked: Span) -> None:
+    """Make sure that rows are by time, each once, in the range asked for and on the grid."""
+    interval = series.interval
+    starts = slot_starts(interval, slots(interval, times))
+    wrong = times != starts
+    wrong[1:] |= times[1:] <= times[:-1]
+    wrong |= (times < asked.start) | (times >= asked.end)
+    if wrong.any():
+        at = format_time(int(times[np.flatnonzero(wrong)[0]]))
+        raise StoreDamaged(
+            f"the store holds a candle of {series} at {at}, which is off the grid or out of order: "
+            "see `candlewick verify`"
+        )
