@@ -1,4 +1,4 @@
-"""`candlewick simulate`: the exchange simulator alone."""
+"""`candlewick simulate`: the exchange simulator alone, or a mirror of real archive files."""
 
 import argparse
 import signal
@@ -34,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how many times faster than real its time passes (default 1)",
     )
     parser.add_argument("--faults", metavar="FILE", help="a script of troubles, TOML or JSON (docs/simulator.md)")
+    parser.add_argument(
+        "--archive",
+        metavar="FOLDER",
+        help="serve real archive files instead: a folder that holds data/spot/... or data/futures/um/... (zips or CSVs)",
+    )
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -42,7 +47,36 @@ def execute(args: argparse.Namespace) -> int:
 
     if args.speed <= 0:
         raise UsageError(f"--speed {args.speed:g} is not possible: it must be more than 0")
-    return asyncio.run(_simulate(args))
+    return asyncio.run(_simulate(args) if args.archive is None else _mirror(args))
+
+
+async def _mirror(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from candlewick.clock import SystemClock
+    from candlewick.simulator.mirror import Mirror
+
+    if args.faults or args.symbols:
+        raise UsageError("--archive serves files as they are: it goes with --port, --host and --speed alone")
+    mirror = Mirror(Path(args.archive), clock=SystemClock(speed=args.speed))
+    try:
+        place = await mirror.serve(args.port, args.host)
+    except OSError as error:
+        raise _taken(args, error) from error
+    try:
+        if args.json:
+            print_json({"archive": args.archive, "url": place, "speed": args.speed})
+        else:
+            print(f"the files of {args.archive} are at {place}, with listing and REST of both markets")
+            print(
+                f"load them: BINANCE_API_URL={place} BINANCE_ARCHIVE_URL={place} BINANCE_ARCHIVE_LIST_URL={place}"
+                " candlewick history load SYMBOL",
+                flush=True,
+            )
+        await _until_told()
+    finally:
+        await mirror.close()
+    return 0
 
 
 async def _simulate(args: argparse.Namespace) -> int:
@@ -60,15 +94,17 @@ async def _simulate(args: argparse.Namespace) -> int:
     try:
         server = await serve(settings, SystemClock(speed=args.speed), args.host, args.port)
     except OSError as error:
-        raise CandlewickError(
-            f"{args.host}:{args.port} cannot be listened at: {error.strerror}; choose another --port"
-        ) from error
+        raise _taken(args, error) from error
     try:
         _announce(args, f"{server.host}:{server.port}")
         await _until_told()
     finally:
         await server.close()
     return 0
+
+
+def _taken(args: argparse.Namespace, error: OSError) -> CandlewickError:
+    return CandlewickError(f"{args.host}:{args.port} cannot be listened at: {error.strerror}; choose another --port")
 
 
 def _symbols(text: str) -> tuple[str, ...]:
@@ -91,7 +127,10 @@ def _announce(args: argparse.Namespace, place: str) -> None:
             f"the simulated {args.market} exchange is at http://{place} and ws://{place}, seed {args.seed}, speed {args.speed:g}"
         )
         print(
-            f"follow it: BINANCE_API_URL=http://{place} BINANCE_STREAM_URL=ws://{place} MARKET={args.market} candlewick run",
+            f"follow it: BINANCE_API_URL=http://{place} BINANCE_STREAM_URL=ws://{place} MARKET={args.market} candlewick run"
+        )
+        print(
+            f"load its history: BINANCE_ARCHIVE_URL=http://{place} BINANCE_ARCHIVE_LIST_URL=http://{place} besides",
             flush=True,
         )
 
