@@ -15,7 +15,7 @@ OK, FAILED, USAGE, INCOMPLETE = 0, 1, 2, 3
 """Exit codes; INCOMPLETE is for data that has gaps."""
 INTERRUPTED = 130
 
-COMMANDS = ("run", "demo", "simulate", "candles", "gaps", "repair", "status", "doctor", "config")
+COMMANDS = ("run", "demo", "simulate", "candles", "gaps", "coverage", "repair", "status", "doctor", "config")
 """Each is a module beside this one, and that name on the command line."""
 
 

@@ -56,7 +56,9 @@ def find_halts(columns: Columns, series: Series) -> list[Span]:
 def _idle(columns: Columns) -> npt.NDArray[np.bool_]:
     """Which rows are flat at the close of the row before, without a trade."""
     close = columns["close"]
-    idle = (columns["trades"] == 0) & (columns["high"] == columns["low"]) & (columns["open"] == close)
+    idle: npt.NDArray[np.bool_] = (
+        (columns["trades"] == 0) & (columns["high"] == columns["low"]) & (columns["open"] == close)
+    )
     idle[1:] &= columns["open"][1:] == close[:-1]
     return idle
 
