@@ -1,6 +1,7 @@
 """`candlewick simulate`: the exchange simulator alone, or a mirror of real archive files."""
 
 import argparse
+import json
 import signal
 
 from candlewick.cli.table import print_json
@@ -65,7 +66,8 @@ async def _mirror(args: argparse.Namespace) -> int:
         raise _taken(args, error) from error
     try:
         if args.json:
-            print_json({"archive": args.archive, "url": place, "speed": args.speed})
+            # In one line: whoever started this process waits for it.
+            print(json.dumps({"archive": args.archive, "url": place, "speed": args.speed}), flush=True)
         else:
             print(f"the files of {args.archive} are at {place}, with listing and REST of both markets")
             print(
