@@ -6,15 +6,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from random import Random
 from typing import Protocol
-from urllib.parse import urlsplit
 
 import msgspec
 
 from candlewick import __version__
 from candlewick.clock import SECOND, SystemClock
 from candlewick.config import Settings
-from candlewick.errors import ExchangeError, NotFound, StoreError, UsageError
-from candlewick.events import ClockOff, StoreTrouble
+from candlewick.errors import ExchangeError, NotFound, UsageError
+from candlewick.events import ClockOff
 from candlewick.history.budget import Budget
 from candlewick.history.client import RestClient
 from candlewick.history.http import AiohttpHttp
@@ -24,6 +23,7 @@ from candlewick.services import snapshot
 from candlewick.services.histogram import Histogram
 from candlewick.services.ingest import Ingest, Wants
 from candlewick.services.observer import Observer
+from candlewick.services.pauses import keep_pauses
 from candlewick.services.recorder import Recorder
 from candlewick.services.repair import Repairer
 from candlewick.services.status import Operator, RepairResult, Status, StoreStatus
@@ -67,7 +67,7 @@ class Run:
             requests_per_s=settings.rate_limit_requests_per_sec, burst=settings.burst_size,
             weight_per_minute=settings.rate_limit_weight_per_minute,
         )  # fmt: skip
-        self._keep_pauses()
+        keep_pauses(self.budget, store, settings.api_url, clock, self.observer.tell)
         self.rest_latency = Histogram()
         self.client = RestClient(
             self.venue, settings.api_url, http, self.budget, clock, self.observer.tell, random=random,
@@ -78,20 +78,6 @@ class Run:
         self.waiting_for = "the exchange's first answer"
         self._dialer, self._random, self._on_trade = dialer, random, on_trade
         self._started_at = clock.now()
-
-    def _keep_pauses(self) -> None:
-        """A ban does not end with the process."""
-        key = f"rest_pause:{urlsplit(self.settings.api_url).netloc}"
-        if (kept := self.store.state(key)) is not None:
-            self.budget.load(kept, self.clock.now())
-
-        def keep() -> None:
-            try:
-                self.store.set_state(key, self.budget.dump())
-            except StoreError as error:  # it is obeyed all the same, until this process ends
-                self.observer.tell(StoreTrouble(f"a pause of REST cannot be kept: {error}", 0, 0.0))
-
-        self.budget.on_change = keep
 
     async def run(self) -> None:
         """Run until cancelled.

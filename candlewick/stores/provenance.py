@@ -42,10 +42,12 @@ class FileRecord(Struct, frozen=True):
     """What its CHECKSUM file stated, or empty where there was none."""
     verdict: Verdict
     rows: int
-    """Rows that were taken from it."""
+    """Rows of it that can be used, however many a load wanted; 0 where it was rejected."""
     fetched_at: int
     remark: str = ""
     """What was found in it: rows repeated, out of order, missing against the calendar, or why it was rejected."""
+    missing: tuple[Span, ...] = ()
+    """Grid times in `span` for which it has no row that can be used, of one that was taken from."""
 
 
 class Listing(Struct, frozen=True):
