@@ -70,7 +70,8 @@ def look(reader: StoreReader, series: Series, span: Span) -> Held:
     """
     held = Held([], [], [])
     is_idle = False
-    for part in survey.parts(reader, series, span):
+    for stretch in survey.stretches(series.interval, span):
+        part = survey.read_part(reader, series, stretch)
         held.leaves.extend(survey.leaves(part, series))
         survey.extend(held.runs, survey.runs(part, series.interval))
         is_idle = is_idle or bool((part.columns["trades"] == 0).any())

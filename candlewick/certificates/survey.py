@@ -44,27 +44,31 @@ def clipped(span: Span, within: Span) -> Span:
     return Span(start, max(start, min(span.end, within.end)))
 
 
-def parts(reader: StoreReader, series: Series, span: Span) -> Iterator[Part]:
-    """The rows of a range, some blocks at a time.
-
-    Raises:
-        StoreDamaged: a block cannot be read, or its rows are not what a series can hold.
-    """
-    interval = series.interval
+def stretches(interval: Interval, span: Span) -> Iterator[Span]:
+    """A range cut where blocks end, some blocks in each part."""
     first, last = block_of(interval, span.start), block_of(interval, span.end - 1)
     for number in range(first, last + 1, BLOCKS_AT_ONCE):
         start, _ = block_span(interval, number)
         end, _ = block_span(interval, number + BLOCKS_AT_ONCE)
-        asked = clipped(Span(start, end), span)
-        columns = reader.columns(series, asked.start, asked.end, columns=[*COLUMNS, "source"])
-        times = columns["open_time"]
-        if len(times):
-            _check_times(series, times, asked)
-            yield Part(times, columns)
+        yield clipped(Span(start, end), span)
+
+
+def read_part(reader: StoreReader, series: Series, span: Span) -> Part:
+    """The rows of a stretch.
+
+    Raises:
+        StoreDamaged: a block cannot be read, or its rows are not what a series can hold.
+    """
+    columns = reader.columns(series, span.start, span.end, columns=[*COLUMNS, "source"])
+    times = columns["open_time"]
+    _check_times(series, times, span)
+    return Part(times, columns)
 
 
 def leaves(part: Part, series: Series) -> list[tuple[int, Leaf]]:
     """The leaf of each block that has rows in `part`, by block."""
+    if not len(part.times):
+        return []
     at = slots(series.interval, part.times)
     homes = at // BLOCK_SLOTS
     edges = [0, *(np.flatnonzero(np.diff(homes)) + 1).tolist(), len(homes)]
@@ -86,6 +90,8 @@ def leaves(part: Part, series: Series) -> list[tuple[int, Leaf]]:
 def runs(part: Part, interval: Interval) -> list[Run]:
     """The rows of `part` as maximal runs of adjacent candles of one source."""
     times, sources = part.times, part.columns["source"]
+    if not len(times):
+        return []
     if interval.is_fixed:
         ends = times + interval.nominal
     else:
