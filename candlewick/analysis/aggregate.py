@@ -1,15 +1,8 @@
 """Candles made of trades, equal to the exchange's own to the last digit."""
 
-from decimal import Decimal
-
+from candlewick.analysis.exact import UNITS, amount_units, to_units
 from candlewick.errors import UsageError
 from candlewick.market import Candle, Interval, Trade
-
-_UNITS = 10**8
-"""The exchange's prices and quantities have at most eight decimals, so they are sums of such units."""
-
-_EXACT_BELOW = 2.0**25
-"""Below it neighbouring doubles are closer than a unit, so a number that is some units exactly is those alone."""
 
 
 class CandleBuilder:
@@ -55,8 +48,8 @@ class CandleBuilder:
         if not self._end:
             return None
         return Candle(
-            self._start, self._open, self._high, self._low, self._close, self._volume / _UNITS, self._end - 1000,
-            self._quote / _UNITS, self._trades, self._taker / _UNITS, self._taker_quote / _UNITS,
+            self._start, self._open, self._high, self._low, self._close, self._volume / UNITS, self._end - 1000,
+            self._quote / UNITS, self._trades, self._taker / UNITS, self._taker_quote / UNITS,
         )  # fmt: skip
 
     def _begin(self, trade: Trade) -> None:
@@ -73,26 +66,10 @@ class CandleBuilder:
         elif price < self._low:
             self._low = price
         quantity = to_units(trade.quantity)
-        # The exchange cuts the quote amount of each trade after the eighth decimal.
-        quote = to_units(price) * quantity // _UNITS
+        quote = amount_units(to_units(price), quantity)
         self._volume += quantity
         self._quote += quote
         self._trades += trade.last_id - trade.first_id + 1
         if not trade.buyer_is_maker:
             self._taker += quantity
             self._taker_quote += quote
-
-
-def to_units(number: float) -> int:
-    """`number` in units of 1e-8: those of the shortest decimal text that reads as this double.
-
-    Raises:
-        UsageError: it has more than eight decimals.
-    """
-    units = round(number * _UNITS)
-    if number < _EXACT_BELOW and units / _UNITS == number:
-        return units
-    exact = Decimal(repr(number)) * _UNITS
-    if exact != int(exact):
-        raise UsageError(f"{number!r} has more than eight decimals, which no trade of the exchange has")
-    return int(exact)

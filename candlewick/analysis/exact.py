@@ -4,7 +4,7 @@ A double stands for the shortest decimal text that reads as it. Nearly every col
 some power of ten: those are summed as integers and divided once. Whatever is not is summed as decimals, one by one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from decimal import Context, Decimal, Inexact, localcontext
 from typing import Any, NamedTuple, TypeAlias
 
@@ -33,7 +33,7 @@ _MOST_UNITS = 2.0**52
 _DOUBLES = 2.0**53
 """Below it sums of whole numbers are exact in doubles."""
 
-_INT64 = 2.0**62
+LARGEST = 2.0**62
 """Below it, as a sum of doubles says, a sum surely fits into 64 bits; what overflowed on the way cancels out."""
 
 _POWERS: Floats = np.array([10.0**places for places in range(MOST_PLACES + 1)])
@@ -66,14 +66,9 @@ class Decimals(NamedTuple):
         sums = divided(integers, starts, self.places)
         if self.exact is None:
             return sums
-        odd = np.flatnonzero(~self.exact if only is None else ~self.exact & only)
-        groups = np.searchsorted(starts, odd, side="right") - 1
-        ends = np.append(starts[1:], len(integers))
-        cuts = np.flatnonzero(np.diff(groups)) + 1
-        for members in np.split(odd, cuts) if len(odd) else ():
-            group = int(np.searchsorted(starts, members[0], side="right")) - 1
-            whole = sum(map(int, integers[starts[group] : ends[group]].tolist()))
-            sums[group] = _decimal_sum(whole, self.places, self.values[members].tolist())
+        odd = ~self.exact if only is None else ~self.exact & only
+        for group, members, of_it in odd_ones(odd, starts):
+            sums[group] = _decimal_sum(whole_sum(integers[members]), self.places, self.values[of_it].tolist())
         return sums
 
 
@@ -127,15 +122,30 @@ def divided(integers: "NDArray[Any]", starts: Ints, places: int) -> Floats:
     if len(large):
         whole = integers.astype(np.int64, copy=False)
         exact = np.add.reduceat(whole, starts)[large].tolist()
-        ends = np.append(starts[1:], len(whole))
-        for at in np.flatnonzero(rough[large] >= _INT64).tolist():
-            group = large[at]
-            high, low = np.divmod(whole[starts[group] : ends[group]], 1 << 32)
-            exact[at] = (int(high.sum()) << 32) + int(low.sum())
+        edges = np.append(starts, len(whole))
+        for at in np.flatnonzero(rough[large] >= LARGEST).tolist():
+            exact[at] = whole_sum(whole[edges[large[at]] : edges[large[at] + 1]])
         power = 10**places
         # Python divides integers of any size to the nearest double.
         quotients[large] = [total / power for total in exact]
     return quotients
+
+
+def whole_sum(integers: "NDArray[Any]") -> int:
+    """The sum of at most 2**31 whole numbers, however large it is."""
+    high, low = np.divmod(integers.astype(np.int64, copy=False), 1 << 32)
+    return (int(high.sum()) << 32) + int(low.sum())
+
+
+def odd_ones(odd: Mask, starts: Ints) -> Iterator[tuple[int, slice, Ints]]:
+    """The groups that have members marked in `odd`: which, its slice, and the indexes of those members."""
+    indexes = np.flatnonzero(odd)
+    groups = np.searchsorted(starts, indexes, side="right") - 1
+    edges = np.append(starts, len(odd))
+    for first in np.flatnonzero(np.diff(groups, prepend=-1)).tolist():
+        group = int(groups[first])
+        end = int(np.searchsorted(groups, group, side="right"))
+        yield group, slice(edges[group], edges[group + 1]), indexes[first:end]
 
 
 def to_units(number: float) -> int:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from msgspec.structs import astuple
 
-from candlewick.analysis.aggregate import CandleBuilder, to_units
+from candlewick.analysis.aggregate import CandleBuilder
+from candlewick.analysis.exact import to_units
 from candlewick.errors import UsageError
 from candlewick.exchanges.binance import EXCHANGE
 from candlewick.exchanges.exchange import CandleUpdate, StreamKind, TradeUpdate
