@@ -15,7 +15,10 @@ OK, FAILED, USAGE, INCOMPLETE = 0, 1, 2, 3
 """Exit codes; INCOMPLETE is for data that has gaps."""
 INTERRUPTED = 130
 
-COMMANDS = ("run", "demo", "simulate", "candles", "gaps", "coverage", "repair", "status", "doctor", "config")
+COMMANDS = (
+    "run", "demo", "simulate", "candles", "gaps", "coverage", "compact", "certify", "verify",
+    "repair", "status", "doctor", "config",
+)  # fmt: skip
 """Each is a module beside this one, and that name on the command line."""
 
 
