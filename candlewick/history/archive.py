@@ -31,6 +31,8 @@ PATIENCE_S = 150.0
 """The longest pause imposed by the archive that is waited for."""
 _PAUSE_S = 5.0
 """Where a 429 does not say."""
+_MOMENT_S = 0.001
+"""Not worth waiting for, and longer than what is lost where times are rounded."""
 _UNREADABLE_ATTEMPTS = 2
 """How often an answer is asked for that cannot be read: it may be a proxy's page once, not five times."""
 
@@ -148,7 +150,7 @@ class ArchiveClient:
         return answer.body
 
     async def _pause(self) -> None:
-        while (wait_s := self._pause_until - self._clock.monotonic()) > 0:
+        while (wait_s := self._pause_until - self._clock.monotonic()) > _MOMENT_S:  # it may be prolonged meanwhile
             await self._clock.sleep(wait_s)
 
     def _retry_s(self, error: ExchangeError | DecodeError, failures: int) -> float | None:
