@@ -1,22 +1,24 @@
-"""The public archive: daily and monthly files of candles with their checksums, and the listing (binance.md 5)."""
+"""The public archive: daily and monthly files of candles and trades, their checksums, and the listing (binance.md 5)."""
 
-from datetime import UTC, datetime, timedelta
-from hashlib import sha256
+from collections import OrderedDict
+from hashlib import md5, sha256
 from io import BytesIO
-from xml.sax.saxutils import escape
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-from candlewick.market import DAY, HOUR, Interval, Market
+from candlewick.market import Market
+from candlewick.simulator.archive_index import Index
+from candlewick.simulator.archive_rows import HEADERS, MICROSECONDS_SINCE, in_milliseconds, make_lines
+from candlewick.simulator.archive_traps import CHANGES, PAGE, Style, edit, style
+from candlewick.simulator.bucket import CHECKSUM, Stored, absent, checksum, denied, listing, unavailable
 from candlewick.simulator.exchange import Exchange
-from candlewick.simulator.query import Reply
-from candlewick.simulator.streams import INTERVALS
+from candlewick.simulator.faults import Fault
+from candlewick.simulator.query import Params, Reply
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECONDS_SINCE = 1_735_689_600_000_000  # spot files of data from 2025 on are in microseconds
-_PUBLISHED_AFTER = 5 * HOUR  # a day's file appears some hours after its end
-_DAILY_UP_TO = DAY
-_HEADER = "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore\n"
-_PAGE = 1000
+_KEPT_BYTES = 64 << 20
+_PACKED_FILE, _PACKED_ROW = 150, 55  # bytes of a zip and of each row in it, about
+
+_Edition = tuple[str, tuple[Fault, ...]]
+"""A file and what is wrong with its content."""
 
 
 class Archive:
@@ -24,143 +26,89 @@ class Archive:
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._files: dict[str, bytes] = {}
-        folder = "spot" if exchange.market is Market.SPOT else "futures/um"
-        self._root = f"data/{folder}/"
+        self._index = Index(exchange)
+        self._kept: OrderedDict[_Edition, bytes] = OrderedDict()
+        self._kept_bytes = 0
+        self._sizes: dict[_Edition, int] = {}
 
     def file(self, path: str) -> Reply:
         """The file at `/data/...`: a zip, its CHECKSUM, or 404."""
-        name = path.lstrip("/")
-        key = name.removesuffix(".CHECKSUM")
-        content = self._zip(key)
+        asked = path.lstrip("/")
+        key = asked.removesuffix(CHECKSUM)
+        faults = self._index.faults(key)
+        kinds = {fault.kind for fault in faults}
+        chance = self._chance(path)
+        if "denied" in kinds:
+            return denied()
+        content = None if "missing_file" in chance else self._content(key, faults)
         if content is None:
-            return self.absent()
-        if key != name:
-            digest = sha256(content).hexdigest()
-            return Reply(200, f"{digest}  {key.rpartition('/')[2]}\n".encode(), {"content-type": "text/plain"})
-        return Reply(200, content, {"content-type": "application/zip"})
+            return absent()
+        if key == asked:
+            slow = max((fault.delay for fault in faults if fault.kind == "slow_download"), default=0.0)
+            return Reply(200, content, {"content-type": "application/zip"}, spread_s=slow)
+        if "no_checksum" in kinds:
+            return absent()
+        digest = "0" * 64 if "wrong_checksum" in chance else sha256(content).hexdigest()
+        named = key.replace(".zip", "-old.zip") if "other_checksum" in kinds else key
+        return Reply(200, checksum(digest, named), {"content-type": "text/plain"})
 
-    def absent(self) -> Reply:
-        """What comes where there is no such file."""
-        return _xml(404, "<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>")
+    def listing(self, params: Params) -> Reply:
+        """A page of the S3 listing; above the files, folders."""
+        kinds = {active.fault.kind for active in self._exchange.trouble.archive if active.covers("/")}
+        if "denied" in kinds:
+            return denied()
+        return unavailable() if "listing_down" in kinds else listing(params, self._index.keys, self._stored)
 
-    def listing(self, prefix: str, marker: str) -> Reply:
-        """A page of the S3 listing of what begins with `prefix` and comes after `marker`; above the files, folders."""
-        parts = prefix.removeprefix(self._root).split("/")
-        keys: list[str] = []
-        folders: list[str] = []
-        if not prefix.startswith(self._root):
-            folders = [self._root] if self._root.startswith(prefix) else []
-        elif len(parts) >= 5:
-            keys = self._keys(parts)
-        else:
-            folders = self._folders(parts)
-        found = [key for key in sorted(keys) if key.startswith(prefix) and key > marker]
-        page = found[:_PAGE]
-        entries = "".join(
-            f'<Contents><Key>{escape(key)}</Key><LastModified>2024-01-01T00:00:00.000Z</LastModified><ETag>"0"</ETag>'
-            "<Size>1</Size><StorageClass>STANDARD</StorageClass></Contents>"
-            for key in page
-        )
-        entries += "".join(
-            f"<CommonPrefixes><Prefix>{escape(folder)}</Prefix></CommonPrefixes>"
-            for folder in folders
-            if folder.startswith(prefix) and folder > marker
-        )
-        more = len(found) > len(page)
-        following = f"<NextMarker>{escape(page[-1])}</NextMarker>" if more else ""
-        return _xml(
-            200,
-            '<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>data.binance.vision</Name>'
-            f"<Prefix>{escape(prefix)}</Prefix><Marker>{escape(marker)}</Marker>{following}<MaxKeys>{_PAGE}</MaxKeys>"
-            f"<Delimiter>/</Delimiter><IsTruncated>{'true' if more else 'false'}</IsTruncated>{entries}</ListBucketResult>",
-        )
+    def _chance(self, path: str) -> set[str]:
+        """What is wrong with this one answer."""
+        return {active.fault.kind for active in self._exchange.trouble.files if active.covers(path) and active.hits()}
 
-    def _folders(self, parts: list[str]) -> list[str]:
-        """The folders one level below a path such as `daily/klines/`."""
-        names: tuple[tuple[str, ...], ...] = (
-            ("daily", "monthly"),
-            ("klines",),
-            tuple(self._exchange.candles),
-            tuple(_spelled(code) for code in INTERVALS[self._exchange.market]),
-        )
-        above = "".join(f"{part}/" for part in parts[:-1])
-        return sorted(f"{self._root}{above}{name}/" for name in names[len(parts) - 1])
-
-    def _keys(self, parts: list[str]) -> list[str]:
-        """Every file there is in one folder of candles, each with its CHECKSUM."""
-        period, kind, symbol, code = parts[:4]
-        candles = self._exchange.candles.get(symbol)
-        if candles is None or kind != "klines" or period not in ("daily", "monthly"):
-            return []
-        when = _EPOCH + timedelta(microseconds=candles.listed_at)
-        start = datetime(when.year, when.month, when.day if period == "daily" else 1, tzinfo=UTC)
-        folder = f"{self._root}{period}/klines/{symbol}/{code}/"
-        keys: list[str] = []
-        while True:
-            label = start.strftime("%Y-%m-%d" if period == "daily" else "%Y-%m")
-            key = f"{folder}{symbol}-{code}-{label}.zip"
-            if self._span(key) is None:
-                return keys
-            keys += [key, f"{key}.CHECKSUM"]
-            start = start + timedelta(days=1) if period == "daily" else _next_month(start)
-
-    def _span(self, key: str) -> tuple[str, Interval, int, int] | None:
-        """Symbol, interval and time of a file, or None where there is no such file, or not yet."""
-        parts = key.removeprefix(self._root).split("/")
-        if not key.startswith(self._root) or len(parts) != 5 or parts[1] != "klines":
+    def _content(self, key: str, faults: list[Fault]) -> bytes | None:
+        """A file as it is at present, or None where there is none."""
+        if self._index.find(key, faults) is None:
             return None
-        period, _, symbol, code, name = parts
-        label = name.removeprefix(f"{symbol}-{code}-").removesuffix(".zip")
-        interval = next(
-            (Interval(known) for known in INTERVALS[self._exchange.market] if _spelled(known) == code), None
-        )
-        candles = self._exchange.candles.get(symbol)
-        try:
-            start = datetime.strptime(label, "%Y-%m-%d" if period == "daily" else "%Y-%m").replace(tzinfo=UTC)
-        except ValueError:
-            return None
-        if interval is None or candles is None or (period == "daily" and interval.nominal > _DAILY_UP_TO):
-            return None
-        end = start + timedelta(days=1) if period == "daily" else _next_month(start)
-        begins, ends = ((time - _EPOCH) // timedelta(microseconds=1) for time in (start, end))
-        if ends <= candles.listed_at or self._exchange.clock.now() < ends + _PUBLISHED_AFTER:
-            return None
-        return symbol, interval, begins, ends
+        edition = (key, tuple(fault for fault in faults if fault.kind in CHANGES))
+        content = self._kept.get(edition)
+        if content is None:
+            content = self._make(*edition)
+            self._sizes[edition] = len(content)
+            self._kept[edition] = content
+            self._kept_bytes += len(content)
+            while self._kept_bytes > _KEPT_BYTES and len(self._kept) > 1:
+                self._kept_bytes -= len(self._kept.popitem(last=False)[1])
+        self._kept.move_to_end(edition)
+        return content
 
-    def _zip(self, key: str) -> bytes | None:
-        if key not in self._files:
-            span = self._span(key)
-            if span is None:
-                return None
-            symbol, interval, start, end = span
-            rows = self._exchange.candles[symbol].rows(interval, start, end)
-            if not rows:
-                return None
-            spot = self._exchange.market is Market.SPOT
-            text = "" if spot else _HEADER
-            scale = spot and start >= _MICROSECONDS_SINCE
-            for row in rows:
-                if scale:
-                    row = [int(row[0]) * 1000, *row[1:6], int(row[6]) * 1000 + 999, *row[7:]]  # noqa: PLW2901 - in this file's unit
-                text += ",".join(map(str, row)) + "\n"
-            packed = BytesIO()
-            with ZipFile(packed, "w", ZIP_DEFLATED) as archive:
-                archive.writestr(ZipInfo(key.rpartition("/")[2].replace(".zip", ".csv")), text)
-            self._files[key] = packed.getvalue()
-        return self._files[key]
+    def _make(self, key: str, faults: tuple[Fault, ...]) -> bytes:
+        found = self._index.find(key, list(faults))
+        assert found is not None
+        name, candles = found
+        if any(fault.kind == "not_a_zip" for fault in faults):
+            return PAGE
+        spot = name.market is Market.SPOT
+        usual = Style(has_header=not spot, is_micro=spot and name.span.start >= MICROSECONDS_SINCE)
+        has_header, is_micro = style(faults, usual)
+        lines = edit(make_lines(name, candles), faults, key, name)
+        if not is_micro:
+            lines = in_milliseconds(lines, name.kind)
+        text = f"{HEADERS[name.kind]}\n" if has_header else ""
+        text += "".join([",".join(line) + "\n" for line in lines])
+        packed = BytesIO()
+        with ZipFile(packed, "w") as archive:
+            archive.writestr(ZipInfo(key.rpartition("/")[2].replace(".zip", ".csv")), text, ZIP_DEFLATED)
+        return packed.getvalue()
 
-
-def _spelled(code: str) -> str:
-    """An interval as the archive spells it."""
-    return "1mo" if code == "1M" else code
-
-
-def _next_month(start: datetime) -> datetime:
-    return datetime(start.year + start.month // 12, start.month % 12 + 1, 1, tzinfo=UTC)
-
-
-def _xml(status: int, body: str) -> Reply:
-    return Reply(
-        status, f'<?xml version="1.0" encoding="UTF-8"?>\n{body}'.encode(), {"content-type": "application/xml"}
-    )
+    def _stored(self, asked: str) -> Stored:
+        """What the listing says of a key. The ETag is no MD5, as that of an object uploaded in parts."""
+        key = asked.removesuffix(CHECKSUM)
+        faults = self._index.faults(key)
+        found = self._index.find(key, faults)
+        assert found is not None
+        changed_at = self._index.changed_at(key, found[0], faults)
+        etag = f"{md5(f'{asked} {changed_at}'.encode(), usedforsecurity=False).hexdigest()}-1"
+        if key != asked:
+            return Stored(len(checksum("0" * 64, key)), changed_at, etag)
+        edition = (key, tuple(fault for fault in faults if fault.kind in CHANGES))
+        # To make hundreds of files for their sizes would take a minute: until one was asked for, its size is a guess.
+        size = self._sizes.get(edition, _PACKED_FILE + self._index.rows(found[0]) * _PACKED_ROW)
+        return Stored(size, changed_at, etag)

@@ -7,6 +7,7 @@ from candlewick.simulator.tape import Tape
 
 Row = list[int | str]
 _ENDLESS = 1 << 61
+_KEPT_ROWS = 200_000
 
 
 class Candles:
@@ -25,7 +26,7 @@ class Candles:
         dead = _union(spans)
         self.tape = Tape(listing, seed, self.listed_at, dead, activity)
         # A halt leaves no rows on spot and flat ones on USD-M (binance.md 3.4, 4).
-        self._absent = dead if market is Market.SPOT else dead[:1]
+        self._absent = dead if market is Market.SPOT else [dead[0], dead[-1]] if listing.is_removed else dead[:1]
         self._prefix: dict[str, tuple[int, int, Bar | None]] = {}
         self._rows: dict[tuple[str, int], Row] = {}
 
@@ -33,6 +34,14 @@ class Candles:
         """Whether the exchange has a candle that opens then."""
         end = interval.next(open_time)
         return not any(span.start <= open_time and end <= span.end for span in self._absent)
+
+    def has_rows(self, span: Span) -> bool:
+        """Whether any candle opens in a span."""
+        return not any(absent.start <= span.start and span.end <= absent.end for absent in self._absent)
+
+    def has_trades(self, span: Span) -> bool:
+        """Whether there may be trades in a span."""
+        return not any(dead.start <= span.start and span.end <= dead.end for dead in self.tape.dead)
 
     def interrupted(self, interval: Interval, open_time: int) -> int | None:
         """When trading stopped in a candle and did not go on before its end, or None."""
@@ -75,6 +84,8 @@ class Candles:
         if until is None or until >= interval.next(open_time):
             key = (interval.code, open_time)
             if key not in self._rows:
+                if len(self._rows) >= _KEPT_ROWS:
+                    self._rows.clear()
                 self._rows[key] = self._print(interval, open_time, interval.next(open_time))
             return self._rows[key]
         return self._print(interval, open_time, until)

@@ -65,7 +65,7 @@ class Exchange:
             for fault in settings.faults
             if fault.kind == "outage"
         ]
-        self.candles = {
+        self.archived = {
             listing.symbol: Candles(
                 settings.market,
                 listing,
@@ -76,6 +76,13 @@ class Exchange:
             )
             for listing in listings(settings)
         }
+        """Everything that was ever traded, by symbol."""
+        self.candles = {
+            symbol: candles
+            for symbol, candles in self.archived.items()
+            if settings.market is Market.SPOT or not candles.listing.is_removed
+        }
+        """What streams and REST know."""
         self.trouble = Trouble(self, settings.faults)
         self._opened = 0
         self._attempts: deque[float] = deque()
@@ -97,9 +104,9 @@ class Exchange:
         """Every candle that opens in `[start, end)` microseconds, whole, as a REST row; oldest first.
 
         Raises:
-            KeyError: the exchange does not list the symbol.
+            KeyError: the exchange never listed the symbol.
         """
-        return self.candles[symbol].rows(Interval(interval), start, end)
+        return self.archived[symbol].rows(Interval(interval), start, end)
 
     def connect(self, path: str, query: str, wire: Wire) -> Session | Refusal:
         """Somebody asks for a WebSocket at this path."""

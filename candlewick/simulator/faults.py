@@ -68,11 +68,31 @@ KINDS = {
     # Files of the archive.
     "missing_file": Kind("files", _REST),
     "wrong_checksum": Kind("files", _REST),
+    # The archive, file by file; without `duration_s` for ever.
+    "no_checksum": Kind("archive", _REST),
+    "other_checksum": Kind("archive", _REST),
+    "late_file": Kind("archive", (*_REST, "delay_s"), 3 * 86400.0),
+    "replaced_file": Kind("archive", (*_REST, "number"), number=1),
+    "truncated_file": Kind("archive", (*_REST, "number"), number=300),
+    "short_month": Kind("archive", (*_REST, "number"), number=7),
+    "repeated_rows": Kind("archive", (*_REST, "number"), number=3),
+    "conflicting_rows": Kind("archive", (*_REST, "number"), number=1),
+    "unsorted_rows": Kind("archive", (*_REST, "number"), number=10),
+    "not_a_zip": Kind("archive", _REST),
+    "other_header": Kind("archive", _REST),
+    "other_unit": Kind("archive", _REST),
+    "denied": Kind("archive", ("endpoint",)),
+    "stale_listing": Kind("archive", (*_REST, "delay_s"), 7 * 86400.0),
+    "listing_down": Kind("archive", ()),
+    "slow_download": Kind("archive", (*_REST, "delay_s"), 20.0),
     # The market itself.
     "outage": Kind("market", ("symbol",)),
     "skew": Kind("market", ("delay_s",), 3.0),
 }
 FORMS = ("cut", "flip", "type", "garbage", "impossible", "digit")
+LIVE = tuple(kind for kind, row in KINDS.items() if row.strikes != "archive")
+"""Kinds of which a random script is drawn if nobody says which."""
+ENDLESS = 1 << 61
 _INSTANT = ("cut", "close", "server_shutdown")
 
 
@@ -111,7 +131,9 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return parse_time(self.at) if isinstance(self.at, str) else start + round(self.at * SECOND)
 
     def ends(self, start: int) -> int:
-        """When it is over, in microseconds UTC."""
+        """When it is over, in microseconds UTC; `ENDLESS` where a fault of the archive says nothing."""
+        if KINDS[self.kind].strikes == "archive" and not self.duration_s:
+            return ENDLESS
         return self.begins(start) + round(self.duration_s * SECOND)
 
     def names_symbol(self, symbol: str) -> bool:
@@ -167,7 +189,7 @@ def _parse(entry: object, where: str) -> Fault:
 
 
 def random_script(
-    seed: int, duration_s: float, *, kinds: tuple[str, ...] = tuple(KINDS), calm_s: float | None = None
+    seed: int, duration_s: float, *, kinds: tuple[str, ...] = LIVE, calm_s: float | None = None
 ) -> tuple[Fault, ...]:
     """A varied script for a run of `duration_s`: about one fault every eight minutes, several at once now and then.
 

@@ -23,7 +23,8 @@ class Gateway:
     def answer(self, path: str, params: Params) -> Reply:
         """The answer to `GET path?params`, with all that is wrong at present."""
         asked = dict(params)
-        is_file, is_listing = path.startswith("/data/"), path in ("", "/") and "prefix" in asked
+        is_file = path.startswith("/data/")
+        is_listing = "prefix" in asked and not path.startswith(("/data/", "/api/", "/fapi/"))
         struck = next((active for active in self._trouble.rest if active.covers(path) and active.hits()), None)
         refused = None
         if not is_file and not is_listing:
@@ -33,22 +34,12 @@ class Gateway:
         if refused is not None:
             return refused
         if is_file:
-            reply = self._file(path)
+            reply = self._archive.file(path)
         elif is_listing:
-            reply = self._archive.listing(asked["prefix"], asked.get("marker", ""))
+            reply = self._archive.listing(params)
         else:
             reply = self._rest.answer(path, params)
         return reply if struck is None else _spoil(struck, reply)
-
-    def _file(self, path: str) -> Reply:
-        reply = self._archive.file(path)
-        for active in self._trouble.files:
-            if active.covers(path) and active.hits():
-                if active.fault.kind == "missing_file":
-                    return self._archive.absent()
-                if path.endswith(".CHECKSUM"):
-                    reply = reply._replace(body=b"0" * 64 + reply.body[64:])
-        return reply
 
 
 def _instead(active: Active) -> Reply | None:

@@ -9,6 +9,7 @@ from candlewick.clock import Clock
 from candlewick.simulator.query import Params, Reply
 
 _HUNG_S = 60.0  # market seconds after which a client that is never answered is dropped
+_PIECES = 20
 
 Answers = Callable[[str, Params], Reply]
 Upgrade = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -56,6 +57,8 @@ class HttpServer:
             await self._clock.sleep(reply.delay_s)
         if not reply.whole:
             return await self._break(request, reply)
+        if reply.spread_s:
+            return await self._trickle(request, reply)
         return web.Response(status=reply.status, body=reply.body, headers=reply.headers)
 
     async def _break(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
@@ -65,6 +68,17 @@ class HttpServer:
         await response.prepare(request)
         await response.write(reply.body)
         drop(request)
+        return response
+
+    async def _trickle(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+        """Send the body in pieces."""
+        response = web.StreamResponse(status=reply.status, headers=reply.headers)
+        response.content_length = len(reply.body)
+        await response.prepare(request)
+        size = -(-len(reply.body) // _PIECES)
+        for start in range(0, len(reply.body), size):
+            await response.write(reply.body[start : start + size])
+            await self._clock.sleep(reply.spread_s / _PIECES)
         return response
 
     async def hang(self, request: web.BaseRequest) -> None:

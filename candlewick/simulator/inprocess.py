@@ -203,10 +203,11 @@ class LocalHttp:
         parts = urlsplit(url)
         await self._pass(self._latency_s)
         reply = self._answer(parts.path, (*parse_qsl(parts.query, keep_blank_values=True), *params))
-        if reply.status == 0 or reply.delay_s >= timeout_s:
+        delay_s = reply.delay_s + reply.spread_s
+        if reply.status == 0 or delay_s >= timeout_s:
             await self._pass(timeout_s - self._latency_s)
             raise Unreachable(f"{url}: no answer within {timeout_s:g} s")
-        await self._pass(self._latency_s + reply.delay_s)
+        await self._pass(self._latency_s + delay_s)
         if not reply.whole:
             raise Unreachable(f"{url}: connection reset in the middle of the answer")
         return Answer(reply.status, reply.headers, reply.body)

@@ -10,7 +10,8 @@ _US = 10**15  # a time above this many is in microseconds
 class Reply(NamedTuple):
     """An answer, sent after `delay_s`.
 
-    `whole` False: the connection is reset in the middle of the body; status 0: no answer at all.
+    `whole` False: the connection is reset in the middle of the body; status 0: no answer at all; `spread_s`: the body
+    comes piece by piece within so many seconds.
     """
 
     status: int
@@ -18,6 +19,7 @@ class Reply(NamedTuple):
     headers: dict[str, str]
     delay_s: float = 0.0
     whole: bool = True
+    spread_s: float = 0.0
 
 
 class BadRequest(Exception):  # noqa: N818 - it is an answer, not a failure

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from candlewick.market import DAY, HOUR, Market
 from candlewick.simulator.faults import Fault
+from candlewick.simulator.filenames import DAILY_AFTER, MONTHLY_AFTER
 
 TRADING = "TRADING"
 DEFAULT_SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "DOGEUSDT", "WANUSDT")
@@ -16,7 +17,7 @@ class Listing(Struct, frozen=True, kw_only=True):
 
     `hourly` is the mean number of aggregate trades an hour; `quiet` the share of its minutes without any. `price` is a
     typical price in ticks. `age` and `stopped` are microseconds before the simulator's start: listed so long ago, and
-    not traded any more since (None: traded).
+    not traded any more since (None: traded). `is_removed`: USD-M lists it no more, only the archive keeps its candles.
     """
 
     symbol: str
@@ -31,6 +32,7 @@ class Listing(Struct, frozen=True, kw_only=True):
     quiet: float = 0.0
     age: int = 400 * DAY
     stopped: int | None = None
+    is_removed: bool = False
 
 
 # Typical trades are `lot` lots; tick and lot decimals together stay below the eight that spot prints.
@@ -95,6 +97,10 @@ NOT_TRADING = (
         symbol="ODDUSDT", base="ODD", status="UNDER_REVIEW", price=31_337, price_decimals=4, lot=50, lot_decimals=1,
         hourly=30, quiet=0.3, stopped=2 * HOUR,
     ),
+    Listing(
+        symbol="GONEUSDT", base="GONE", status="BREAK", price=2_220, price_decimals=4, lot=50, lot_decimals=1, hourly=20,
+        quiet=0.3, stopped=100 * DAY, is_removed=True,
+    ),
 )  # fmt: skip
 
 
@@ -103,7 +109,8 @@ class SimulatorSettings(Struct, frozen=True, kw_only=True):
 
     `start` is market time in microseconds (None: what the clock says when the exchange is made); fault times and ages
     of listings count from it. `activity` multiplies every symbol's trades. `idle_closes` says whether a minute without
-    trades gets a closed candle on the WebSocket (None: on spot yes, on USD-M no). `surprises` sprinkles event types
+    trades gets a closed candle on the WebSocket (None: on spot yes, on USD-M no). `daily_after` and `monthly_after` are
+    microseconds from the end of a day or month to the moment its file appears in the archive. `surprises` sprinkles event types
     and fields that no document knows.
     """
 
@@ -114,6 +121,8 @@ class SimulatorSettings(Struct, frozen=True, kw_only=True):
     activity: float = 1.0
     faults: tuple[Fault, ...] = ()
     idle_closes: bool | None = None
+    daily_after: int = DAILY_AFTER
+    monthly_after: int = MONTHLY_AFTER
     surprises: bool = True
 
 

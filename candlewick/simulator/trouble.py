@@ -8,7 +8,7 @@ from typing import Protocol
 
 from candlewick.clock import Clock, Timer
 from candlewick.market import SECOND
-from candlewick.simulator.faults import KINDS, Fault
+from candlewick.simulator.faults import ENDLESS, KINDS, Fault
 from candlewick.simulator.mangle import mangle
 from candlewick.simulator.session import Session
 from candlewick.simulator.wire import Message, Notice
@@ -60,6 +60,8 @@ class Trouble:
         """What strikes rows of candles at present."""
         self.files: list[Active] = []
         """What strikes files of the archive at present."""
+        self.archive: list[Active] = []
+        """What is wrong with the archive at present."""
         self._dials: list[Active] = []
         self._half_open: list[Active] = []
         self._lists = {
@@ -67,6 +69,7 @@ class Trouble:
             "rest": self.rest,
             "rows": self.rows,
             "files": self.files,
+            "archive": self.archive,
             "dials": self._dials,
         }
         self._timers: list[Timer] = []
@@ -113,7 +116,8 @@ class Trouble:
             held.append(active)
         if fault.kind == "skew":
             self.skew += round(fault.delay * SECOND)
-        self._after(active.ends, lambda: self._end(active))
+        if active.ends < ENDLESS:
+            self._after(active.ends, lambda: self._end(active))
 
     def _end(self, active: Active) -> None:
         fault = active.fault

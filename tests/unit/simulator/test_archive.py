@@ -1,11 +1,15 @@
 """The public archive."""
 
 import io
+import json
 import zipfile
+from decimal import Decimal
 from hashlib import sha256
 from xml.etree import ElementTree as ET
 
-from candlewick.market import DAY, MINUTE, Market
+import pytest
+
+from candlewick.market import DAY, MINUTE, Market, parse_time
 from candlewick.simulator.query import Reply
 from tests.unit.simulator.test_rest import Client
 from tests.unit.simulator.world import START
@@ -89,3 +93,69 @@ def test_archive_lists_folders() -> None:
     intervals = client.get("/", delimiter="/", prefix="data/spot/monthly/klines/BTCUSDT/").body.decode()
     assert "<Prefix>data/spot/daily/klines/OLDUSDT/</Prefix>" in symbols
     assert "<Prefix>data/spot/monthly/klines/BTCUSDT/1mo/</Prefix>" in intervals
+
+
+@pytest.mark.parametrize("market", list(Market))
+def test_archive_of_aggregates_is_what_rest_says(market: Market) -> None:
+    """A day's aggregate trades have the numbers, prices and times of REST; spot without a header and in microseconds."""
+    client = Client(market, symbols=("WANUSDT",))
+    spot = market is Market.SPOT
+    folder, rest = ("spot", "/api/v3") if spot else ("futures/um", "/fapi/v1")
+    rows = lines(client.get(f"/data/{folder}/daily/aggTrades/WANUSDT/WANUSDT-aggTrades-2026-11-01.zip"))
+    if not spot:
+        assert rows.pop(0) == "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker"
+    start, end = (MIDNIGHT - DAY) // 1000, MIDNIGHT // 1000 - 1
+    trades = json.loads(
+        client.get(f"{rest}/aggTrades", symbol="WANUSDT", startTime=start, endTime=end, limit=1000).body
+    )
+    assert 100 < len(rows) == len(trades) < 1000
+    for row, trade in zip(rows, trades, strict=True):
+        number, price, quantity, first, last, time, *sides = row.split(",")
+        assert [int(number), price, quantity, int(first), int(last)] == [trade[field] for field in "apqfl"]
+        assert int(time) // (1000 if spot else 1) == trade["T"]
+        assert sides == ([str(trade["m"]), "True"] if spot else [str(trade["m"]).lower()])
+
+
+def test_archive_of_trades_adds_up_to_the_candles() -> None:
+    """The trades of a month, in its file of ids without a hole, have the volume and the count of the month's candle."""
+    client = Client(symbols=("WANUSDT",))
+    rows = [row.split(",") for row in lines(client.get("/data/spot/monthly/trades/WANUSDT/WANUSDT-trades-2026-09.zip"))]
+    ((*candle,),) = client.counter.exchange.truth("WANUSDT", "1M", parse_time("2026-09-01"), parse_time("2026-09-02"))
+    numbers = [int(row[0]) for row in rows]
+    assert numbers == list(range(numbers[0], numbers[0] + int(candle[8])))
+    assert sum(Decimal(row[2]) for row in rows) == Decimal(candle[5])
+    assert sum(Decimal(row[3]) for row in rows) == Decimal(candle[7])
+    assert sum(Decimal(row[2]) for row in rows if row[5] == "False") == Decimal(candle[9])
+
+
+def test_archive_has_no_months_of_busy_trades() -> None:
+    """A month of a busy symbol's trades would be too large to make: it is neither there nor listed, its days are."""
+    client = Client()
+    assert client.get("/data/spot/monthly/aggTrades/BTCUSDT/BTCUSDT-aggTrades-2026-09.zip").status == 404
+    months = client.get("/", delimiter="/", prefix="data/spot/monthly/aggTrades/BTCUSDT/").body
+    days = client.get("/", delimiter="/", prefix="data/spot/daily/aggTrades/BTCUSDT/").body
+    assert (months.count(b"<Key>"), days.count(b"<Key>")) == (0, 800)
+
+
+def test_archive_publishes_a_month_some_days_after_it() -> None:
+    """The month before appears three days after its end, or when the settings say."""
+    name = "/data/spot/monthly/klines/WANUSDT/1d/WANUSDT-1d-2026-10.zip"
+    client = Client(symbols=("WANUSDT",))
+    assert client.get(name).status == 404
+    client.counter.clock.advance(2 * 86400)
+    assert client.get(name).status == 200
+    assert Client(symbols=("WANUSDT",), monthly_after=DAY).get(name).status == 200
+
+
+def test_archive_lists_the_size_of_what_was_fetched() -> None:
+    """Before a file was fetched its listed size is near the real one; afterwards it is the real one."""
+    client = Client()
+    key = f"{SPOT}BTCUSDT-1m-2026-10-31.zip"
+    first = listed_size(client, key)
+    size = len(client.get(f"/{key}").body)
+    assert listed_size(client, key) == size
+    assert size / 2 < first < 2 * size
+
+
+def listed_size(client: Client, key: str) -> int:
+    return int(ET.fromstring(client.get("/", prefix=key).body).findtext(f"{NAMESPACE}Contents/{NAMESPACE}Size") or 0)

@@ -6,7 +6,7 @@ import pytest
 
 from candlewick.errors import ConfigError
 from candlewick.market import SECOND, parse_time
-from candlewick.simulator.faults import KINDS, Fault, parse_script, random_script, read_script
+from candlewick.simulator.faults import LIVE, Fault, parse_script, random_script, read_script
 from tests.unit.simulator.world import START
 
 TOML = """
@@ -77,7 +77,7 @@ def test_random_scripts_are_reproducible_and_varied() -> None:
     """One seed gives one script; a hundred seeds draw every kind there is."""
     assert random_script(7, 14400) == random_script(7, 14400)
     drawn = {fault.kind for seed in range(100) for fault in random_script(seed, 14400)}
-    assert drawn == set(KINDS)
+    assert drawn == set(LIVE)
 
 
 def test_random_scripts_leave_a_calm_end() -> None:

@@ -1,7 +1,9 @@
 """The exchange on real sockets."""
 
 import asyncio
+import io
 import json
+import zipfile
 
 import aiohttp
 import pytest
@@ -111,6 +113,25 @@ def test_server_breaks_off_answers(kind: str) -> None:
         await server.close()
 
     asyncio.run(main())
+
+
+def test_server_sends_a_slow_download_in_pieces() -> None:
+    """The body of a slow download arrives whole, in many pieces; what came at once is not all of it."""
+    path = "/data/spot/daily/klines/SOLUSDT/1h/SOLUSDT-1h-2026-10-30.zip"
+
+    async def main() -> tuple[bytes, bytes, int]:
+        server = await start(Fault(kind="slow_download", delay_s=60.0, endpoint="*2026-10-30.zip"))
+        async with aiohttp.ClientSession() as client, client.get(f"http://127.0.0.1:{server.port}{path}") as answer:
+            first = await answer.content.readany()
+            body = first + await answer.content.read()
+            length = int(answer.headers["content-length"])
+        await server.close()
+        return first, body, length
+
+    first, body, length = asyncio.run(main())
+    assert len(body) == length
+    assert len(first) < length
+    assert zipfile.is_zipfile(io.BytesIO(body))
 
 
 def test_server_routes_usdm() -> None:

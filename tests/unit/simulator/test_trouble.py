@@ -431,7 +431,8 @@ def test_archive_files_go_missing_and_checksums_wrong() -> None:
     assert simulate(story, faults=(Fault(kind="wrong_checksum", at=0, duration_s=60),)) == (200, b"0000")
 
 
-def test_every_kind_of_fault_is_tested_here() -> None:
-    """No kind is left out of this file."""
-    text = Path(__file__).read_text(encoding="utf-8")
+def test_every_kind_of_fault_is_tested() -> None:
+    """No kind is left out of this file and the one about the archive's traps."""
+    files = (Path(__file__), Path(__file__).with_name("test_archive_traps.py"))
+    text = "".join(path.read_text(encoding="utf-8") for path in files)
     assert not [kind for kind in KINDS if f'"{kind}"' not in text]

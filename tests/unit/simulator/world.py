@@ -121,7 +121,7 @@ class Counter:
     def __init__(self, **settings: object) -> None:
         self.clock = ManualClock(START)
         self.exchange = Exchange(
-            SimulatorSettings(start=START, symbols=("BTCUSDT",), surprises=False, **settings), self.clock
+            SimulatorSettings(**({"start": START, "symbols": ("BTCUSDT",), "surprises": False} | settings)), self.clock
         )
 
     def connect(self, path: str = "/stream", query: str = "") -> tuple[Session, Tongue]:
