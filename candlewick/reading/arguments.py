@@ -1,5 +1,6 @@
 """What callers write, as what the store is asked: times, symbols, markets and intervals in their many spellings."""
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias
 
@@ -48,10 +49,7 @@ def to_time(value: Time | None, name: str) -> int | None:
     if value is None:
         return None
     if isinstance(value, str):
-        try:
-            return parse_time(value)
-        except UsageError as error:
-            raise UsageError(f"{name}: {error}") from None
+        return _from_text(value, name)
     if isinstance(value, np.datetime64):
         return _from_numpy(value, name)
     if isinstance(value, datetime):
@@ -103,6 +101,15 @@ def to_market(market: str | Market) -> Market:
         return Market(str(market).lower())
     except ValueError:
         raise UsageError(f"market={market!r} is not one: write {' or '.join(map(repr, map(str, Market)))}") from None
+
+
+def _from_text(text: str, name: str) -> int:
+    if re.fullmatch(r"-?\d{9,}", text):
+        return _from_milliseconds(int(text), name)
+    try:
+        return parse_time(text)
+    except UsageError as error:
+        raise UsageError(f"{name}: {error}") from None
 
 
 def _from_datetime(when: Any, name: str) -> int:  # noqa: ANN401  # pandas' Timestamp and NaT come as datetimes

@@ -346,16 +346,19 @@ class Database:
         self, symbol: str | None, interval: str | Interval | None, market: str | Market | None
     ) -> list[SeriesInfo]:
         wanted = None if interval is None else to_interval(interval)
-        named = None if market is None else to_market(market)
-        known = self._reader.series()
+        place, name = None if market is None else to_market(market), None
         if symbol is not None:
-            one = to_series(symbol, wanted or "1m", market, self._market)
-            known_of = [info for info in known if info.series[:2] == one[:2]]
-        else:
-            known_of = [info for info in known if named in (None, info.series.market)]
-        found = [info for info in known_of if wanted in (None, info.series.interval)]
-        if not found and (symbol is not None or wanted is not None):
-            text = f"{named or '*'}:{symbol or '*'}:{wanted or '*'}"
+            place, name, _ = self._series(symbol, wanted or "1m", market)
+        known = self._reader.series()
+        found = [
+            info
+            for info in known
+            if place in (None, info.series.market)
+            and name in (None, info.series.symbol)
+            and wanted in (None, info.series.interval)
+        ]
+        if not found and (name is not None or wanted is not None):
+            text = f"{place or '*'}:{name or '*'}:{wanted or '*'}"
             raise UsageError(f"the store at {self.location} has no series {text}; {_held_words(known)}")
         return found
 
