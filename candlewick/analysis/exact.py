@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from candlewick.analysis.grid import reduced
 from candlewick.errors import UsageError
 
 Ints: TypeAlias = NDArray[np.int64]
@@ -60,8 +61,6 @@ class Decimals(NamedTuple):
             starts: indexes, strictly ascending.
             only: the values that count; None: all.
         """
-        if not len(starts):
-            return np.zeros(0)
         integers = self.integers if only is None else self.integers * only
         sums = divided(integers, starts, self.places)
         if self.exact is None:
@@ -116,8 +115,8 @@ def divided(integers: "NDArray[Any]", starts: Ints, places: int) -> Floats:
         starts: where the groups begin, strictly ascending, the first at 0.
         places: at most 22, so that the power of ten is a double.
     """
-    rough: Floats = np.add.reduceat(integers.astype(np.float64, copy=False), starts)
-    quotients = rough / 10.0**places
+    rough = reduced(np.add, integers.astype(np.float64, copy=False), starts)
+    quotients: Floats = rough / 10.0**places
     large = np.flatnonzero(rough >= _DOUBLES)
     if len(large):
         whole = integers.astype(np.int64, copy=False)

@@ -1,4 +1,6 @@
-"""Times on the grid of an interval, many at once: what `Interval.floor` and `Interval.next` say of one."""
+"""Times on the grid of an interval, many at once, and what falls into one candle."""
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,6 +9,9 @@ from candlewick.errors import UsageError
 from candlewick.market import DAY, Interval
 
 Ints = NDArray[np.int64]
+
+_SMALL = 16
+"""Groups of more are reduced faster one after the other than side by side."""
 
 
 def floors(times: Ints, interval: Interval) -> Ints:
@@ -31,6 +36,21 @@ def starts_of(opens: Ints) -> Ints:
     if not len(opens):
         return np.zeros(0, np.int64)
     return np.concatenate(([0], np.flatnonzero(opens[1:] != opens[:-1]) + 1))
+
+
+def reduced(operation: np.ufunc, values: "NDArray[Any]", starts: Ints) -> "NDArray[Any]":
+    """`operation.reduceat`, several times faster where all groups are of one small size; none without groups."""
+    groups = len(starts)
+    if not groups:
+        return values[:0]
+    size, rest = divmod(len(values), groups)
+    if rest or not 1 < size <= _SMALL or not (starts == np.arange(0, len(values), size)).all():
+        return operation.reduceat(values, starts)
+    table = values.reshape(groups, size)
+    result: NDArray[Any] = operation(table[:, 0], table[:, 1])
+    for at in range(2, size):
+        operation(result, table[:, at], out=result)
+    return result
 
 
 def require_divides(source: Interval, target: Interval) -> None:

@@ -17,7 +17,7 @@ from candlewick.analysis.exact import (
     to_units,
     whole_sum,
 )
-from candlewick.analysis.grid import ends, floors, starts_of
+from candlewick.analysis.grid import ends, floors, reduced, starts_of
 from candlewick.errors import UsageError
 from candlewick.exchanges.exchange import Columns
 from candlewick.market import Interval
@@ -72,18 +72,18 @@ def rebuild(trades: Columns, interval: Interval, *, first_whole: bool = True, la
     taker = ~trades["buyer_is_maker"].astype(np.bool_, copy=False)
     count = trades["last_id"] - trades["first_id"] + 1
     amounts = _amounts(price, quantity, trades.get("quote_quantity"))
-    last = np.append(starts[1:], len(opens)) - 1
+    last = np.append(starts, len(opens))[1:] - 1
     grid = opens[starts]
     columns: Columns = {
         "open_time": grid,
         "open": price.values[starts],
-        "high": np.maximum.reduceat(price.values, starts) if len(starts) else price.values,
-        "low": np.minimum.reduceat(price.values, starts) if len(starts) else price.values,
-        "close": price.values[last[: len(starts)]],
+        "high": reduced(np.maximum, price.values, starts),
+        "low": reduced(np.minimum, price.values, starts),
+        "close": price.values[last],
         "volume": quantity.sums(starts),
         "close_time": ends(grid, interval) - 1000,
         "quote_volume": amounts.sums(starts),
-        "trades": np.add.reduceat(count, starts) if len(starts) else count,
+        "trades": reduced(np.add, count, starts),
         "taker_buy_volume": quantity.sums(starts, taker),
         "taker_buy_quote_volume": amounts.sums(starts, taker),
     }
@@ -91,7 +91,7 @@ def rebuild(trades: Columns, interval: Interval, *, first_whole: bool = True, la
     whole = slice(0 if first_whole else 1, None if last_whole else -1)
     return Rebuilt(
         {name: values[whole] for name, values in columns.items()},
-        (np.add.reduceat(slack, starts) if len(starts) else slack)[whole],
+        reduced(np.add, slack, starts)[whole],
     )
 
 
@@ -109,8 +109,6 @@ class _Amounts(NamedTuple):
 
     def sums(self, starts: Ints, only: Mask | None = None) -> Floats:
         """The nearest double of the sum of each group."""
-        if not len(starts):
-            return np.zeros(0)
         integers = self.integers if only is None else self.integers * only
         totals = divided(integers, starts, self.places)
         wide = 10 ** (PLACES - self.places)

@@ -1,13 +1,14 @@
 """Candles of a longer interval from those of a shorter one, equal to the exchange's own to the last digit."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from candlewick.analysis.exact import sums
-from candlewick.analysis.grid import ends, floors, require_divides, starts_of
+from candlewick.analysis.grid import ends, floors, reduced, require_divides, starts_of
 from candlewick.errors import UsageError
 from candlewick.exchanges.exchange import Columns
 from candlewick.market import Interval
@@ -27,19 +28,19 @@ def _first(values: "NDArray[Any]", starts: Ints) -> "NDArray[Any]":
 
 
 def _last(values: "NDArray[Any]", starts: Ints) -> "NDArray[Any]":
-    return values.take(np.append(starts[1:], len(values)) - 1)
+    return values.take(np.append(starts, len(values))[1:] - 1)
 
 
 _WAYS: dict[str, Way] = {
     "open_time": _first,
     "open": _first,
-    "high": np.maximum.reduceat,
-    "low": np.minimum.reduceat,
+    "high": partial(reduced, np.maximum),
+    "low": partial(reduced, np.minimum),
     "close": _last,
     "volume": sums,
     "close_time": _last,
     "quote_volume": sums,
-    "trades": np.add.reduceat,
+    "trades": partial(reduced, np.add),
     "taker_buy_volume": sums,
     "taker_buy_quote_volume": sums,
 }
@@ -89,10 +90,7 @@ def _block(columns: Columns, times: Ints, cut: slice, source: Interval, target: 
         raise UsageError(f"a candle opens where none of {source} does: is that their interval?")
     opens = floors(times, target)
     starts = starts_of(opens)
-    if len(starts):
-        made = {name: _WAYS[name](np.ascontiguousarray(values[cut]), starts) for name, values in columns.items()}
-    else:
-        made = {name: values[:0] for name, values in columns.items()}
+    made = {name: _WAYS[name](np.ascontiguousarray(values[cut]), starts) for name, values in columns.items()}
     made["open_time"] = opens[starts]
     made[_ROWS_IN] = np.diff(starts, append=len(times))
     return made
