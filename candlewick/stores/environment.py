@@ -102,6 +102,7 @@ class Environment:
         self._gate = _Gate()
         self._env: Any = None
         self._writes = False
+        self._inode = 0
 
     def admit(self, *, write: bool, map_size: int) -> None:
         """One more user; the file is opened, or opened again for writing, as needed."""
@@ -127,6 +128,22 @@ class Environment:
                     self._env.close()
                 del _shared[self.path]
 
+    def copy(self, folder: Path) -> int:
+        """Write what is held, without the pages that are free, into an empty folder; returns its transaction's id.
+
+        Nobody may commit meanwhile.
+        """
+        with explained(folder), self._gate.together():
+            self._env.copy(str(folder), compact=True)
+            return int(self._env.info()["last_txnid"])
+
+    def reopen(self) -> None:
+        """Go on with the file that stands at the path now, if that is another one than before."""
+        with self._gate.alone(), explained(self.path):
+            if self._is_replaced():
+                self._env.close()
+                self._env = self._open(write=self._writes, map_size=0)
+
     @property
     def size(self) -> int:
         """Bytes of the file that are in use."""
@@ -139,11 +156,15 @@ class Environment:
         with explained(self.path):
             while True:
                 with self._gate.together():
-                    transaction = self._begin()
+                    replaced = self._is_replaced()
+                    transaction = None if replaced else self._begin()
                     if transaction is not None:
                         with transaction:
                             yield transaction
                         return
+                if replaced:
+                    self.reopen()
+                    continue
                 with self._gate.alone():
                     self._env.set_mapsize(0)  # adopts what another process grew it to
 
@@ -158,6 +179,13 @@ class Environment:
                     return change(txn)
             except lmdb.MapFullError:
                 self._grow()
+
+    def _is_replaced(self) -> bool:
+        """Whether another file stands at the path: the store was compacted."""
+        try:
+            return (self.path / "data.mdb").stat().st_ino != self._inode
+        except FileNotFoundError:  # the folder is gone; what was opened can still be read
+            return False
 
     def _begin(self) -> Any:  # noqa: ANN401  # lmdb's transaction; its types are optional
         """A read transaction, or None where the map must be adopted first."""
@@ -195,6 +223,7 @@ class Environment:
                 _sync_folder(self.path)
                 _sync_folder(self.path.parent)
             env.reader_check()
+            self._inode = (self.path / "data.mdb").stat().st_ino
         except BaseException:
             env.close()
             raise

@@ -41,7 +41,7 @@ def test_calendar_of_one_series(four_days: str, capsys: pytest.CaptureFixture[st
     assert [lines[1].index(day) - 9 for day in (" 5", "10", "15", "20", "25", "30")] == [3, 9, 14, 19, 24, 29]
     assert lines[2].split() == ["2024-03", "█ox▒", "84.52", "%", "4,260"]
     assert lines[2].index("█") == 9
-    assert lines[4].startswith("4,260 of 5,040 candles (84.52 %); 720 missing, 60 exchange_outage, 1,440 live and not")
+    assert lines[4].startswith("4,260 of 5,040 candles (84.52 %); 720 missing, 60 exchange_outage, 1,440 live")
     assert [line.split()[0] for line in lines[-4:]] == ["█", "▒", "o", "x"]
     assert max(map(len, lines)) <= 80
 
