@@ -8,11 +8,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from msgspec.structs import astuple
 
 from candlewick.analysis.aggregate import CandleBuilder
 from candlewick.analysis.exact import to_units
+from candlewick.analysis.rebuild import rebuild
 from candlewick.errors import UsageError
 from candlewick.exchanges.binance import EXCHANGE
 from candlewick.exchanges.exchange import CandleUpdate, StreamKind, TradeUpdate
@@ -192,7 +194,7 @@ def test_builder_equals_decimal_arithmetic_on_recorded_trades(recordings: Path, 
     [("spot/cryptofeed-BINANCE.ws.1.0", 1), ("usdm/cryptofeed-BINANCE_FUTURES.ws.1.0", 15)],
 )
 def test_builder_equals_the_klines_of_the_exchange(recordings: Path, file: str, candles: int) -> None:
-    """Every recorded kline whose trades were all recorded too is rebuilt from them, bit for bit."""
+    """Every recorded kline whose trades were all recorded too is rebuilt from them, bit for bit, one by one and at once."""
     trades: dict[str, list[Trade]] = {}
     klines: list[tuple[CandleUpdate, int, int]] = []
     for line in (recordings / "frames" / file).read_bytes().splitlines()[1:]:
@@ -217,5 +219,9 @@ def test_builder_equals_the_klines_of_the_exchange(recordings: Path, file: str, 
         built = builder.current()
         assert built is not None
         assert astuple(built) == astuple(update)[:11]
+        columns = {name: np.array([getattr(one, name) for one in mine]) for name in Trade.__struct_fields__}
+        rebuilt = rebuild(columns, Interval(update.interval))
+        assert tuple(column.item() for column in rebuilt.columns.values()) == astuple(update)[:11]
+        assert rebuilt.quote_slack.tolist() == [0]
         compared += 1
     assert compared == candles
