@@ -45,7 +45,7 @@ class ArchiveClient:
         on_event: Callable[[Event], object], *, random: Random, in_flight: int = 8, timeout_s: float = 120.0,
         attempts: int = 5,
     ) -> None:  # fmt: skip
-        """`timeout_s` is real time, of one attempt."""
+        """`timeout_s` is real time, of the first attempt; each further one may take twice as long."""
         self.archive = archive
         self.url, self.list_url = url.rstrip("/"), list_url.rstrip("/")
         self.requests = 0
@@ -125,7 +125,7 @@ class ArchiveClient:
             try:
                 async with self._places:
                     await self._pause()
-                    return read(await self._attempt(url, params))
+                    return read(await self._attempt(url, params, self._timeout_s * 2.0**failures))
             except NotFound:
                 raise
             except (ExchangeError, DecodeError) as error:
@@ -138,9 +138,9 @@ class ArchiveClient:
             self.retries += 1
             await self._clock.sleep(retry_s)
 
-    async def _attempt(self, url: str, params: tuple[tuple[str, str], ...]) -> bytes:
+    async def _attempt(self, url: str, params: tuple[tuple[str, str], ...], timeout_s: float) -> bytes:
         self.requests += 1
-        answer = await self._http.get(url, params, self._timeout_s)
+        answer = await self._http.get(url, params, timeout_s)
         self.bytes += len(answer.body)
         if answer.status != 200:
             raise _meaning(answer)

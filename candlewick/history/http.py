@@ -10,6 +10,8 @@ from candlewick.transport import Answer, failure_words
 MAX_BODY_BYTES = 64 << 20
 """Unpacked. The largest answer asked for, a listing of every instrument, has about 20 MB."""
 CONNECT_S = 10.0
+STALL_S = 30.0
+"""A body that has not ended may take as long as the caller allows, but not so long without a byte."""
 
 
 class AiohttpHttp:
@@ -29,7 +31,9 @@ class AiohttpHttp:
                 trust_env=True,  # proxies, as the environment names them
             )
         place = _place(url)
-        timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(CONNECT_S, timeout_s))
+        timeout = aiohttp.ClientTimeout(
+            total=timeout_s, sock_connect=min(CONNECT_S, timeout_s), sock_read=STALL_S if timeout_s > STALL_S else None
+        )
         try:
             async with self._session.get(url, params=params, timeout=timeout) as response:
                 body = await self._read(response, place)
@@ -64,6 +68,7 @@ def _place(url: str) -> str:
 
 _WORDS: tuple[tuple[type[Exception], str], ...] = (
     (aiohttp.ConnectionTimeoutError, "no connection to {place} in time: check the network and the firewall"),
+    (aiohttp.SocketTimeoutError, f"{{place}} sent nothing for {STALL_S:g} s"),
     (TimeoutError, "no whole answer from {place} within {timeout_s:g} s"),
     (aiohttp.ServerDisconnectedError, "{place} ended the connection without an answer"),
     (aiohttp.ClientPayloadError, "the answer of {place} was cut off or mangled ({error})"),

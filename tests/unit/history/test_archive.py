@@ -21,8 +21,8 @@ from candlewick.errors import (
 )
 from candlewick.events import Event, RestTrouble
 from candlewick.exchanges.exchange import ArchiveFile, ArchiveKind, load
+from candlewick.history import http
 from candlewick.history.archive import ArchiveClient
-from candlewick.history.http import AiohttpHttp
 from candlewick.market import SECOND, Interval, Market, parse_time
 from candlewick.simulator.mirror import Mirror
 from candlewick.transport import Answer
@@ -50,10 +50,12 @@ class Server:
         self.clock = clock
         self.script: list[Answer | ExchangeError] = []
         self.asked: list[tuple[float, str, dict[str, str]]] = []
+        self.timeouts_s: list[float] = []
         self.under_way = self.most_under_way = 0
 
     async def get(self, url: str, params: tuple[tuple[str, str], ...], timeout_s: float) -> Answer:
         self.asked.append((self.clock.monotonic(), url, dict(params)))
+        self.timeouts_s.append(timeout_s)
         answer = self.script.pop(0) if self.script else ok(BODY)
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
@@ -161,6 +163,39 @@ def test_client_asks_again_after_trouble(trouble: Answer | ExchangeError) -> Non
     assert all(0.75 * base <= wait_s <= 1.25 * base for base, wait_s in zip((0.5, 1, 2), desk.retries_s, strict=True))
     times = [time for time, _, _ in desk.server.asked]
     assert [later - time - 0.1 for time, later in pairwise(times)] == pytest.approx(desk.retries_s, abs=1e-5)
+
+
+def test_client_gives_a_slow_network_more_time() -> None:
+    """Each further attempt may take twice as long; the next file begins anew."""
+    desk = Desk(Unreachable("no whole answer"), Unreachable("no whole answer"))
+    desk.run(fetch)
+    desk.run(fetch)
+    assert desk.server.timeouts_s == [120, 240, 480, 120]
+
+
+def test_http_does_not_wait_for_a_body_that_has_stalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that falls silent in the middle of a file is left long before the file's whole time is over."""
+    monkeypatch.setattr(http, "STALL_S", 0.1)
+
+    async def stall(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nPK")
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        left.set()
+
+    async def story() -> None:
+        client = http.AiohttpHttp()
+        async with await asyncio.start_server(stall, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            with pytest.raises(Unreachable, match="sent nothing"):
+                await client.get(f"http://127.0.0.1:{port}/", (), 3600.0)
+            await client.close()
+            await left.wait()
+
+    left = asyncio.Event()
+    asyncio.run(story())
 
 
 def test_client_gives_up_after_its_attempts() -> None:
@@ -338,15 +373,15 @@ def test_client_loads_from_a_mirror(symbol: str, over_a_socket: bool, tmp_path: 
         clock = SystemClock()
         mirror = Mirror(tmp_path)
         url = await mirror.serve(0) if over_a_socket else "http://mirror.test"
-        http = AiohttpHttp() if over_a_socket else mirror.http()
+        wire = http.AiohttpHttp() if over_a_socket else mirror.http()
         try:
-            client = ArchiveClient(ARCHIVE, url, url, http, clock, lambda _: None, random=Random(1))
+            client = ArchiveClient(ARCHIVE, url, url, wire, clock, lambda _: None, random=Random(1))
             prefix = ARCHIVE.folder(ArchiveKind.KLINES, symbol, M1, is_monthly=False)
             listed = [ARCHIVE.parse_name(one.name) for one in await client.files(prefix)]
             folders = await client.folders(ARCHIVE.folder(ArchiveKind.KLINES, "", M1, is_monthly=False))
             return listed, folders, await client.checksum(file), await client.fetch(file)
         finally:
-            await http.close()
+            await wire.close()
             await mirror.close()
 
     listed, folders, stated, body = asyncio.run(story())
