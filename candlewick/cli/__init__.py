@@ -16,7 +16,7 @@ OK, FAILED, USAGE, INCOMPLETE = 0, 1, 2, 3
 INTERRUPTED = 130
 
 COMMANDS = (
-    "run", "demo", "simulate", "candles", "gaps", "coverage", "compact", "certify", "verify",
+    "run", "demo", "simulate", "history", "candles", "gaps", "coverage", "compact", "certify", "verify",
     "repair", "status", "doctor", "config",
 )  # fmt: skip
 """Each is a module beside this one, and that name on the command line."""
@@ -37,14 +37,14 @@ class Command(Protocol):
 def make_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     everywhere = argparse.ArgumentParser(add_help=False)
-    _add_common(everywhere, absent=argparse.SUPPRESS)
+    add_common(everywhere, absent=argparse.SUPPRESS)
     parser = argparse.ArgumentParser(
         prog="candlewick",
         description="Market data that can be proved complete.",
         epilog="Exit codes: 0 ok, 1 failure, 2 usage or configuration, 3 data incomplete.",
     )
     parser.add_argument("--version", action="version", version=f"candlewick {__version__}")
-    _add_common(parser, absent=None)
+    add_common(parser, absent=None)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
         command: Command = import_module(f"candlewick.cli.{name}")
@@ -54,7 +54,8 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_common(parser: argparse.ArgumentParser, absent: str | None) -> None:
+def add_common(parser: argparse.ArgumentParser, absent: str | None) -> None:
+    """Options of every command."""
     # Taken before and after the command: after it, an option that is not given must not undo one before it.
     parser.add_argument("--config", metavar="FILE", default=absent, help="settings file (default: ./candlewick.toml)")
     parser.add_argument(

@@ -168,6 +168,17 @@ class Settings(Struct, frozen=True, kw_only=True):
     binance_archive_list_url: Annotated[
         str, About("History", url("https", "http"), "The archive's listing.", purpose="for history")
     ] = "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision"
+    archive_downloads: Annotated[
+        int, About("History", whole(1, 64), "Requests to the archive under way at once.", purpose="for history")
+    ] = 8
+    monthly_threshold_months: Annotated[
+        int,
+        About(
+            "History", whole(1, 24),
+            "How many months after a calendar month began its monthly file is expected; until then its daily files are "
+            "asked for, unless the listing shows it.", purpose="for history",
+        ),
+    ] = 2  # fmt: skip
     historical_backfill_enabled: Annotated[
         bool, About("History", FLAG, "Whether history is filled at start.", purpose="for the gap handler")
     ] = False

@@ -8,7 +8,7 @@ from msgspec.json import Decoder
 from candlewick.exchanges.binance import wire
 from candlewick.exchanges.binance.parse import decode, to_close_time, to_time
 from candlewick.exchanges.exchange import ExchangeInfo, Request, RestLimits
-from candlewick.market import Candle, Instrument, Interval, Trade
+from candlewick.market import DAY, Candle, Instrument, Interval, Trade
 
 _klines = Decoder(list[wire.RestKline], strict=False).decode
 _agg_trades = Decoder(list[wire.RestAggTrade], strict=False).decode
@@ -17,6 +17,10 @@ _time = Decoder(wire.RestTime).decode
 _exchange_info = Decoder(wire.RestExchangeInfo).decode
 
 _WEIGHT_HEADERS = ("x-mbx-used-weight-1m", "x-mbx-used-weight")
+
+
+EARLIEST = 17_167 * DAY
+"""2017-01-01, when nothing was traded there yet."""
 
 
 class Endpoint(NamedTuple):
@@ -36,13 +40,16 @@ class Endpoint(NamedTuple):
         return Request(self.path, (*params, ("limit", str(limit))), weight)
 
     def candles(self, symbol: str, interval: Interval, start: int, end: int, limit: int) -> Request:
-        """Candles that open in `[start, end)`: the exchange's `endTime` is inclusive and in milliseconds."""
+        """Candles that open in `[start, end)`: the exchange's `endTime` is inclusive and in milliseconds.
+
+        Times before `EARLIEST` are refused (changelog of 2024-12): there is nothing, so later ones are asked for.
+        """
         return self.page(
             limit,
             ("symbol", symbol),
             ("interval", interval.code),
-            ("startTime", str(-(-start // 1000))),
-            ("endTime", str((end - 1) // 1000)),
+            ("startTime", str(-(-max(start, EARLIEST) // 1000))),
+            ("endTime", str((max(end, EARLIEST + 1) - 1) // 1000)),
         )
 
     def trades_from(self, symbol: str, first_id: int, limit: int) -> Request:

@@ -34,8 +34,15 @@ def test_klines_request_ends_before_the_open_time_that_ends_the_span(spot: Venue
 
 def test_klines_request_never_asks_for_what_lies_outside(spot: Venue) -> None:
     """Ends within a millisecond are rounded inwards."""
-    params = dict(spot.klines("BTCUSDT", Interval("1m"), 1_001, 60_000_500, 10).params)
-    assert (params["startTime"], params["endTime"]) == ("2", "60000")
+    start = 1672515780000 * 1000
+    params = dict(spot.klines("BTCUSDT", Interval("1m"), start + 1_001, start + 60_000_500, 10).params)
+    assert (params["startTime"], params["endTime"]) == ("1672515780002", "1672515840000")
+
+
+def test_klines_request_never_asks_for_times_that_are_refused(spot: Venue) -> None:
+    """The exchange refuses times before 2017 instead of saying that there is nothing, so none is asked for."""
+    params = dict(spot.klines("BTCUSDT", Interval("1m"), 0, 1672515780000 * 1000, 10).params)
+    assert (params["startTime"], params["endTime"]) == ("1483228800000", "1672515779999")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,180 @@
+"""Starts what a load is made of, and ends it without losing what was written."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from fnmatch import fnmatchcase
+from random import Random
+from typing import NamedTuple, TypeVar
+
+from candlewick.clock import SystemClock
+from candlewick.config import Settings
+from candlewick.errors import ExchangeError, UnknownSymbol
+from candlewick.events import Event
+from candlewick.exchanges.exchange import ArchiveKind
+from candlewick.history.archive import MAX_FILE_BYTES, ArchiveClient
+from candlewick.history.budget import Budget
+from candlewick.history.client import RestClient
+from candlewick.history.http import AiohttpHttp
+from candlewick.market import Interval, Series, Span
+from candlewick.services.load import Loader, LoadResult, Planned, Wanted
+from candlewick.services.load_parts import Tally
+from candlewick.services.pauses import keep_pauses
+from candlewick.stores import open_store
+from candlewick.stores.store import Store
+from candlewick.transport import Http
+
+LISTING_ATTEMPTS = 3
+"""The listing is a help, and not needed: it is given up sooner than a file."""
+
+
+class Request(NamedTuple):
+    """What somebody asks to have loaded."""
+
+    symbols: tuple[str, ...]
+    """Names, or patterns such as `*USDT`."""
+    intervals: tuple[Interval, ...]
+    start: int
+    end: int | None
+    """None: now."""
+    delisted: bool = False
+    """Match patterns also against what does not trade any more."""
+    certify: bool = True
+    recheck: bool = False
+
+
+class Loading:
+    """A load with everything it needs; to be closed."""
+
+    def __init__(
+        self, settings: Settings, store: Store, http: Http, *, clock: SystemClock, random: Random,
+        tell: Callable[[Event], object], tally: Tally | None = None,
+    ) -> None:  # fmt: skip
+        self._clock = clock
+        venue = settings.venue
+        budget = Budget(
+            requests_per_s=settings.rate_limit_requests_per_sec, burst=settings.burst_size,
+            weight_per_minute=settings.rate_limit_weight_per_minute,
+        )  # fmt: skip
+        keep_pauses(budget, store, settings.api_url, clock, tell)
+        self._client = RestClient(venue, settings.api_url, http, budget, clock, tell, random=random)
+        urls = settings.binance_archive_url, settings.binance_archive_list_url
+        in_flight = settings.archive_downloads
+        self._archive = ArchiveClient(venue.archive, *urls, http, clock, tell, random=random, in_flight=in_flight)
+        self._listing = ArchiveClient(
+            venue.archive, *urls, http, clock, tell, random=random, in_flight=in_flight, attempts=LISTING_ATTEMPTS
+        )
+        self._loader = Loader(
+            store, self._archive, self._listing, self._client, clock, tally=tally, tell=tell, in_flight=in_flight,
+            threshold_months=settings.monthly_threshold_months,
+        )  # fmt: skip
+
+    async def run(self, request: Request) -> list[LoadResult]:
+        """See `Loader.run`."""
+        return await self._loader.run(await self._wanted(request))
+
+    async def plan(self, request: Request) -> list[Planned]:
+        """See `Loader.plan`."""
+        return await self._loader.plan(await self._wanted(request))
+
+    def close(self) -> None:
+        """See `Loader.close`."""
+        self._loader.close()
+
+    async def _wanted(self, request: Request) -> Wanted:
+        with suppress(ExchangeError):  # this machine's clock has to do
+            time = await self._client.server_time()
+            self._clock.set_now(time.time, time.speed)
+        symbols = await self._symbols(request)
+        market = self._client.venue.market
+        series = tuple(Series(market, symbol, interval) for symbol in symbols for interval in request.intervals)
+        end = self._clock.now() if request.end is None else request.end
+        return Wanted(series, Span(request.start, end), request.certify, request.recheck)
+
+    async def _symbols(self, request: Request) -> list[str]:
+        """The names asked for, and those the patterns match."""
+        found: dict[str, None] = {}
+        known: list[str] | None = None
+        for want in request.symbols:
+            if not any(sign in want for sign in "*?["):
+                found[want] = None
+                continue
+            known = known or await self._known(request)
+            matches = [symbol for symbol in known if fnmatchcase(symbol, want)]
+            if not matches:
+                raise UnknownSymbol(f"the pattern {want!r} matches none of the {len(known)} symbols there are")
+            found |= dict.fromkeys(matches)
+        return list(found)
+
+    async def _known(self, request: Request) -> list[str]:
+        """What the exchange lists, and with `delisted` what the archive has besides."""
+        info = await self._client.exchange_info()
+        known = {one.symbol for one in info.instruments if one.is_trading or request.delisted}
+        if request.delisted:
+            for interval in request.intervals:
+                archive = self._archive.archive
+                prefix = archive.folder(ArchiveKind.KLINES, "", interval, is_monthly=True)
+                known |= {folder.rstrip("/").rpartition("/")[2] for folder in await self._listing.folders(prefix)}
+        return sorted(known)
+
+
+class Interrupted(NamedTuple):
+    """The load was told to stop; what was written is whole."""
+
+
+async def load_history(
+    settings: Settings, request: Request, tell: Callable[[Event], object], tally: Tally
+) -> Sequence[LoadResult] | Interrupted:
+    """`candlewick history load`: everything, until it is done or SIGINT or SIGTERM.
+
+    Raises:
+        CandlewickError: it cannot start or go on: the store is busy or full, a symbol unknown.
+    """
+    return await _with_loading(settings, tell, tally, lambda loading: loading.run(request))
+
+
+async def plan_history(
+    settings: Settings, request: Request, tell: Callable[[Event], object]
+) -> Sequence[Planned] | Interrupted:
+    """What `load_history` would ask for."""
+    return await _with_loading(settings, tell, Tally(), lambda loading: loading.plan(request))
+
+
+T = TypeVar("T")
+
+
+async def _with_loading(
+    settings: Settings, tell: Callable[[Event], object], tally: Tally, call: Callable[[Loading], Awaitable[T]]
+) -> T | Interrupted:
+    store = open_store(settings.store, write=True)
+    http = AiohttpHttp(max_body_bytes=MAX_FILE_BYTES)
+    try:
+        loading = Loading(
+            settings, store, http, clock=SystemClock(), random=Random(), tell=tell, tally=tally  # noqa: S311 - jitter
+        )  # fmt: skip
+        try:
+            return await _until_told(call(loading))
+        finally:
+            loading.close()
+    finally:
+        await http.close()
+        store.close()
+
+
+async def _until_told(work: Awaitable[T]) -> T | Interrupted:
+    """Do it, unless a signal asks to stop."""
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    working = asyncio.ensure_future(work)
+    stopping = loop.create_task(told.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not working.done():
+        working.cancel()
+        with suppress(asyncio.CancelledError):
+            await working
+        return Interrupted()
+    return working.result()
