@@ -1,8 +1,7 @@
 """What a read is made of: slices of blocks and rows of the journal, in order of time."""
 
-import os
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,17 +10,18 @@ import numpy.typing as npt
 from candlewick.market import Interval
 from candlewick.stores import rule
 from candlewick.stores.blocks.decode import Block
+from candlewick.stores.blocks.kernel import JOB, Jobs, Kernel, loaded
+from candlewick.stores.blocks.kernel import targets as addresses
 from candlewick.stores.blocks.layout import HEADER
+from candlewick.stores.blocks.parallel import in_threads
 from candlewick.stores.grid import BLOCK_SLOTS, block_of, blocks, slot_starts
 from candlewick.stores.store import Rows
-from candlewick.stores.tables import BLOCK_KEY, block_rows, block_times
+from candlewick.stores.tables import BLOCK_KEY, Targets, block_rows, block_times, explain, fill_block, job
 
 _PARALLEL_ROWS = 50_000
-_THREADS = min(4, os.cpu_count() or 1)
+_TOGETHER = 16  # blocks one task reads: a megabyte of each column
 _LAST_BLOCK = (1 << 63) - 1
 _FOREVER = (1 << 63) - 1
-
-Targets = Mapping[str, npt.NDArray[Any]]
 
 
 class Piece(NamedTuple):
@@ -126,56 +126,64 @@ class Plan:
             times = block_times(block, number, self._interval)
             first, end = (int(at) for at in np.searchsorted(times, (self._start, self._end)))
             if len(recent) and first < end and recent["open_time"][0] <= times[end - 1]:
-                rows = rule.overlay(block_rows(block, times, self._number, first, end), recent)
+                rows = rule.overlay(block_rows(block, number, self._interval, self._number, first, end), recent)
                 return [Piece(len(rows), rows)]
         pieces = [Piece(end - first, None, block, number, first)] if first < end else []
         return [*pieces, Piece(len(recent), recent)] if len(recent) else pieces
 
 
 def fill(pieces: list[Piece], targets: Targets, number: int, interval: Interval) -> None:
-    """Write the columns of all pieces, one after the other, into `targets`."""
-    count = sum(piece.length for piece in pieces)
-    if count < _PARALLEL_ROWS or _THREADS == 1:
-        _fill_from(pieces, 0, targets, number, interval)
-        return
-    shares: list[tuple[int, list[Piece]]] = []
+    """Write the columns of all pieces, one after the other, into `targets`.
+
+    Raises:
+        StoreDamaged: a block is not what was written.
+    """
+    kernel = loaded()
+    tasks: list[Callable[[], None]] = []
+    jobs: list[tuple[int, ...]] = []
+    stored: list[Block] = []
     at = 0
     for piece in pieces:
-        if at >= len(shares) * count / _THREADS:
-            shares.append((at, []))
-        shares[-1][1].append(piece)
-        at += piece.length
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for done in [pool.submit(_fill_from, share, at, targets, number, interval) for at, share in shares]:
-            done.result()
-
-
-def _fill_from(pieces: list[Piece], at: int, targets: Targets, number: int, interval: Interval) -> None:
-    for piece in pieces:
-        part = {name: target[at : at + piece.length] for name, target in targets.items()}
-        if piece.rows is not None:
-            for name, target in part.items():
-                target[:] = piece.rows[name]
+        block = piece.block
+        if block is None:
+            assert piece.rows is not None
+            tasks.append(partial(_copy, piece.rows, _part(targets, at, piece.length)))
+        elif kernel is None or not interval.is_fixed:
+            end, part = piece.first + piece.length, _part(targets, at, piece.length)
+            tasks.append(partial(fill_block, block, piece.number, interval, part, piece.first, end, number))
         else:
-            _fill_block(piece, part, number, interval)
+            jobs.append(job(block, piece.number, interval, at, piece.first, piece.first + piece.length))
+            stored.append(block)
         at += piece.length
+    if kernel is not None and jobs:
+        columns, table = addresses(targets), np.array(jobs, JOB)
+        for first in range(0, len(jobs), _TOGETHER):
+            some = slice(first, first + _TOGETHER)
+            tasks.append(partial(_read, kernel, table[some], columns, stored[some], targets, interval.nominal, number))
+    in_threads(tasks, at, _PARALLEL_ROWS)
 
 
-def _fill_block(piece: Piece, targets: dict[str, npt.NDArray[Any]], number: int, interval: Interval) -> None:
-    block, end = piece.block, piece.first + piece.length
-    assert block is not None
-    close_times = targets.get("close_time")
-    open_times = targets.pop("open_time", None)
-    numbers = targets.pop("series", None)
-    block.fill(targets, piece.first, end)
-    if numbers is not None:
-        numbers[:] = number
-    if open_times is not None or close_times is not None:
-        times = block_times(block, piece.number, interval, piece.first, end)
-        if open_times is not None:
-            open_times[:] = times
-        if close_times is not None:
-            close_times += times
+def _part(targets: Targets, at: int, length: int) -> Targets:
+    return {name: target[at : at + length] for name, target in targets.items()}
+
+
+def _copy(rows: Rows, targets: Targets) -> None:
+    for name, target in targets.items():
+        target[:] = rows[name]
+
+
+def _read(
+    kernel: Kernel,
+    jobs: Jobs,
+    columns: npt.NDArray[np.int64],
+    stored: list[Block],
+    targets: Targets,
+    length: int,
+    number: int,
+) -> None:
+    done = kernel.read(jobs, columns, length, number)
+    if done < len(jobs):
+        raise explain(stored[done], targets)
 
 
 def _newest(pieces: list[Piece], last: int) -> list[Piece]:

@@ -118,7 +118,9 @@ def newest_per_time(rows: Rows) -> Rows:
 
 def overlay(held: Rows, rows: Rows) -> Rows:
     """What is held, ordered by time, with `rows`, ordered too, in it; they stand in for those of the same time."""
-    if not len(held) or rows["open_time"][0] > held["open_time"][-1]:
+    if not len(held):
+        return rows
+    if rows["open_time"][0] > held["open_time"][-1]:
         return np.concatenate((held, rows))
     at, found = find(held["open_time"], rows["open_time"])
     held = held.copy()

@@ -1,4 +1,7 @@
-"""The bytes of a block back into candles: whole columns, or some consecutive rows of them."""
+"""The bytes of a block back into candles: whole columns, or some consecutive rows of them.
+
+This is the plain way, with numpy; `kernel.c` does the same several times as fast where it could be compiled.
+"""
 
 import struct
 from collections.abc import Mapping
@@ -17,6 +20,7 @@ from candlewick.stores.blocks.layout import (
     DATA_AT,
     HEADER,
     INTEGERS,
+    MOST_ROWS,
     PLANES,
     POWERS,
     QUOTED,
@@ -57,38 +61,40 @@ class _Column(NamedTuple):
 class Block:
     """A block's bytes and what is in them; `data` must stay alive and unchanged while it is used.
 
-    Each column is checked when it is read, so that reading one does not touch the others. `name` is for messages.
+    Its head is checked when anything is read, each column when it is, so that reading one does not touch the others.
+    `name` is for messages.
 
     Raises:
         StoreDamaged: the bytes are not what was written.
     """
 
-    __slots__ = ("_columns", "_descriptors", "_name", "_runs", "data", "rows")
+    __slots__ = ("_columns", "_descriptors", "_expected", "_name", "_runs", "data", "rows")
 
     rows: int
 
     def __init__(self, data: Bytes, name: str) -> None:
         if len(data) < DATA_AT or len(data) % 8:
             raise damaged(name, f"it is {len(data)} bytes long")
-        expected, version, columns, self._runs, self.rows = HEADER.unpack_from(data)
-        view = memoryview(data)
-        head = DATA_AT + padded(4 * self._runs)
-        if head > len(data) or checksum(view[CHECKED_FROM:head]) != expected:
-            raise damaged(name, "the checksum of its head does not match")
+        self._expected, version, columns, self._runs, self.rows = HEADER.unpack_from(data)
         if version != VERSION or columns != len(COLUMNS):
             raise damaged(name, f"it has version {version} and {columns} columns")
+        if not 0 < self.rows <= MOST_ROWS:
+            raise damaged(name, f"it says that it has {self.rows} rows")
         self._name = name
         self.data = data
-        self._descriptors = _DESCRIPTORS.unpack_from(data, COLUMNS_AT)
+        self._descriptors: tuple[Any, ...] = ()
         self._columns: dict[str, _Column] = {}
 
     def slots(self, start: int = 0, end: int | None = None) -> Int64s:
         """The slots of rows `start` to `end`, counted from the block's first."""
+        self._check_head()
         end = self.rows if end is None else end
         runs = np.frombuffer(self.data, _UINT16, 2 * self._runs, DATA_AT).astype(np.int64)
+        firsts, slots = runs[::2], runs[1::2]
+        if not self._runs or firsts[0] or (np.diff(firsts, append=self.rows) <= 0).any():
+            raise damaged(self._name, "its runs are not in order")
         if self._runs == 1:
             return np.arange(runs[1] + start, runs[1] + end)
-        firsts, slots = runs[::2], runs[1::2]
         return np.arange(start, end) + np.repeat(slots - firsts, np.diff(firsts, append=self.rows))[start:end]
 
     def offsets(self, start: int = 0, end: int | None = None) -> Int64s | None:
@@ -109,7 +115,16 @@ class Block:
         end = self.rows if end is None else end
         if start == end:
             return
-        part = _Part(self, start, end, out)
+        try:
+            self._fill(_Part(self, start, end, out), out)
+        except (ValueError, IndexError, KeyError, OverflowError) as error:
+            raise self.senseless(str(error)) from None
+
+    def senseless(self, why: str) -> StoreDamaged:
+        """The error of a block whose checksums match and which cannot be read all the same."""
+        return damaged(self._name, f"its columns make no sense ({why})")
+
+    def _fill(self, part: "_Part", out: Mapping[str, npt.NDArray[Any]]) -> None:
         decimals = []
         for name, target in out.items():
             column = self.column(name)
@@ -129,14 +144,25 @@ class Block:
         """Where a column is and what it means, once its bytes have been checked."""
         column = self._columns.get(name)
         if column is None:
+            self._check_head()
             at = _INDEX[name]
             column = _Column._make(self._descriptors[at : at + _FIELDS])
             following = at + _FIELDS + _OFFSET
             end = self._descriptors[following] if following < len(self._descriptors) else len(self.data)
+            if not DATA_AT <= column.offset <= end <= len(self.data) or column.offset % 8 or end % 8:
+                raise self.senseless(f"{name} lies from {column.offset} to {end}")
             if checksum(memoryview(self.data)[column.offset : end]) != column.checksum:
                 raise damaged(self._name, f"the checksum of its {name} does not match")
             self._columns[name] = column
         return column
+
+    def _check_head(self) -> None:
+        if self._descriptors:
+            return
+        head = DATA_AT + padded(4 * self._runs)
+        if head > len(self.data) or checksum(memoryview(self.data)[CHECKED_FROM:head]) != self._expected:
+            raise damaged(self._name, "the checksum of its head does not match")
+        self._descriptors = _DESCRIPTORS.unpack_from(self.data, COLUMNS_AT)
 
 
 def damaged(name: str, what: str) -> StoreDamaged:

@@ -45,6 +45,8 @@ PLANES: dict[int, tuple[str, ...]] = {
 """How an integer of so many bytes is cut, low part first; each part of all rows lies together. The highest part of a
 signed integer is signed."""
 
+MOST_ROWS = 0xFFFF
+
 MOST_PLACES = 11
 
 POWERS = tuple(10.0**places for places in range(2 * MOST_PLACES + 1))

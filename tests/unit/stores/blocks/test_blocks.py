@@ -15,7 +15,7 @@ from candlewick.stores.blocks.layout import DATA_AT
 from candlewick.stores.checksum import checksum
 from candlewick.stores.grid import BLOCK_SLOTS, blocks
 from candlewick.stores.store import ROW, Rows, Source
-from candlewick.stores.tables import block_rows, block_times, pack_block
+from candlewick.stores.tables import Packer, block_rows
 
 COLUMNS = (
     "open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "trades", "taker_buy_volume",
@@ -44,10 +44,13 @@ def plain_rows(count: int, seed: int = 0) -> Rows:
     return rows
 
 
+def pack_block(rows: Rows, number: int, interval: Interval) -> bytes:
+    return Packer(interval).pack(rows, number)
+
+
 def read_back(rows: Rows, number: int = 3_000, interval: Interval = MINUTE) -> Rows:
     block = Block(pack_block(rows, number, interval), "block")
-    times = block_times(block, number, interval)
-    return block_rows(block, times, int(rows["series"][0]), 0, block.rows)
+    return block_rows(block, number, interval, int(rows["series"][0]), 0, block.rows)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 63, 64, 500, 501, BLOCK_SLOTS])
@@ -144,7 +147,7 @@ def test_block_reads_any_slice_of_any_column() -> None:
 
 def read_all(data: bytes) -> None:
     block = Block(data, "block 3000")
-    block_rows(block, block_times(block, 3_000, MINUTE), 0, 0, block.rows)
+    block_rows(block, 3_000, MINUTE, 0, 0, block.rows)
 
 
 def test_block_notices_any_flipped_bit() -> None:
@@ -175,7 +178,7 @@ def test_block_column_is_read_beside_a_damaged_one() -> None:
 def test_block_notices_a_cut(length: int) -> None:
     """A block that was cut short is refused."""
     data = pack_block(plain_rows(200), 3_000, MINUTE)
-    with pytest.raises(StoreDamaged, match=r"checksum|bytes long"):
+    with pytest.raises(StoreDamaged, match=r"checksum|bytes long|no sense"):
         read_all(data[:length])
 
 
@@ -231,7 +234,7 @@ def test_block_keeps_real_candles_small_and_exact(recordings: Path, folder: str,
         part = rows[homes == home]
         data = pack_block(part, home, interval)
         block = Block(data, "block")
-        assert block_rows(block, block_times(block, home, interval), 0, 0, block.rows).tobytes() == part.tobytes()
+        assert block_rows(block, home, interval, 0, 0, block.rows).tobytes() == part.tobytes()
         size += len(data)
     assert size / len(rows) < SIZES[folder, code]
     print(f"{folder}: {len(rows)} rows, {size / len(rows):.2f} bytes a row")  # shown by pytest -rP
