@@ -1,29 +1,27 @@
 """A store as people read it from Python: `candlewick.open()` returns a `Database`."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack, overload
 
 from candlewick import config as configuration
 from candlewick.certificates.document import Certificate
 from candlewick.certificates.issue import certify
-from candlewick.errors import ConfigError, UsageError
+from candlewick.errors import ConfigError, StoreError, UsageError
 from candlewick.market import Interval, Market, Series, Span
 from candlewick.reading import deriving, lazy, records
 from candlewick.reading.arguments import Time, to_asked, to_interval, to_market, to_series
-from candlewick.reading.filling import Filled
+from candlewick.reading.choosing import Derive, Fill, find_all, find_candles, find_derived, find_stored
 from candlewick.reading.frames import Arrays, Kind, lay_out, to_frame, to_kind
-from candlewick.reading.held import Candles, Stored, bounds_of, windows, within
+from candlewick.reading.held import bounds_of, windows, within
 from candlewick.reading.styles import FILLED, Style, fields_of, to_layout
 from candlewick.stores import open_store
-from candlewick.stores.store import SeriesInfo, StoreReader
+from candlewick.stores.store import StoreReader
 
 if TYPE_CHECKING:  # half a second and 60 MB of imports for those who only ask for the type
     import polars as pl
-
-Derive = Literal["auto", "never", "always"]
-Fill = Literal["flat"]
 
 
 class Range(TypedDict, total=False):
@@ -49,8 +47,9 @@ class Database:
 
     def __init__(self, reader: StoreReader, market: Market = Market.SPOT) -> None:
         """A database on a store that is open already; `market` is meant where a call names none."""
-        self._reader = reader
+        self._store = reader
         self._market = market
+        self._process = os.getpid()
 
     @classmethod
     def open(cls, url: str | None = None, *, config: str | Path | None = None) -> Self:
@@ -69,7 +68,7 @@ class Database:
     @property
     def location(self) -> str:
         """The URL of the store."""
-        return self._reader.location
+        return self._store.location
 
     def __enter__(self) -> Self:
         return self
@@ -82,9 +81,21 @@ class Database:
     def __repr__(self) -> str:
         return f"<candlewick.Database {self.location}>"
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Another process that is sent a database opens it there."""
+        return _reopened, (type(self), self.location, self._market)
+
     def close(self) -> None:
         """Let go of the store; idempotent. Frames that were returned stay valid, lazy ones can be read no more."""
-        self._reader.close()
+        if self._process == os.getpid():
+            self._store.close()
+
+    @property
+    def _reader(self) -> StoreReader:
+        # After a fork both processes would use one place in the table that keeps a writer from what is being read.
+        if self._process != os.getpid():
+            raise StoreError(f"{self!r} was opened in process {self._process}: open it in the process that reads")
+        return self._store
 
     @overload
     def candles(
@@ -128,7 +139,7 @@ class Database:
         asked = to_asked(start, end, last)
         layout = to_layout(style, columns)
         kind = to_kind(as_)
-        found = self._find(self._series(symbol, interval, market), derive, fill)
+        found = find_candles(self._reader, self._series(symbol, interval, market), derive, fill)
         layout = (*layout, FILLED) if fill else layout
         return to_frame(lay_out(found.read(asked.start, asked.end, fields_of(layout), asked.last), layout), kind)
 
@@ -175,7 +186,7 @@ class Database:
         asked = to_asked(start, end)
         layout = to_layout(style, columns)
         kind = to_kind(as_)
-        found = self._find(self._series(symbol, interval, market), derive, fill)
+        found = find_candles(self._reader, self._series(symbol, interval, market), derive, fill)
         layout = (*layout, FILLED) if fill else layout
         span = within(found.bounds(), asked.start, asked.end)
 
@@ -209,7 +220,7 @@ class Database:
         """
         asked = to_asked(start, end)
         layout = to_layout(style, columns)
-        found = self._find(self._series(symbol, interval, market), derive, fill)
+        found = find_candles(self._reader, self._series(symbol, interval, market), derive, fill)
         return lazy.scan(found, asked.start, asked.end, (*layout, FILLED) if fill else layout)
 
     def series(self) -> "pl.DataFrame":
@@ -233,7 +244,11 @@ class Database:
             UsageError: the store has no such series.
             StoreError: the database is closed, or its store is damaged.
         """
-        return records.gaps_frame(self._reader, self._matching(symbol, interval, market))
+        wanted = None if interval is None else to_interval(interval)
+        place, name = None if market is None else to_market(market), None
+        if symbol is not None:
+            place, name, _ = self._series(symbol, wanted or "1m", market)
+        return records.gaps_frame(self._reader, find_all(self._reader, place, name, wanted))
 
     def revisions(
         self,
@@ -251,7 +266,7 @@ class Database:
             StoreError: the database is closed, or its store is damaged.
         """
         asked = to_asked(start, end)
-        series = self._held(self._series(symbol, interval, market))
+        series = find_stored(self._reader, self._series(symbol, interval, market)).series
         return records.revisions_frame(self._reader, series, asked.start, asked.end)
 
     def compare(
@@ -273,8 +288,8 @@ class Database:
             StoreError: the database is closed, or its store is damaged.
         """
         asked = to_asked(start, end)
-        series = self._held(self._series(symbol, interval, market))
-        derived = self._derived(series)
+        series = find_stored(self._reader, self._series(symbol, interval, market)).series
+        derived = find_derived(self._reader, series)
         return records.disagreements_frame(deriving.compare(self._reader, derived, asked.start, asked.end))
 
     def certificate(
@@ -293,7 +308,7 @@ class Database:
             StoreError: the database is closed, or its store is damaged.
         """
         asked = to_asked(start, end)
-        series = self._held(self._series(symbol, interval, market))
+        series = find_stored(self._reader, self._series(symbol, interval, market)).series
         bounds = bounds_of(self._reader, series)
         if bounds is None or (asked.start is None and asked.end is None):
             return certify(self._reader, series)
@@ -304,70 +319,6 @@ class Database:
     def _series(self, symbol: str, interval: str | Interval, market: str | Market | None) -> Series:
         return to_series(symbol, interval, market, self._market)
 
-    def _find(self, series: Series, derive: Derive, fill: Fill | None) -> Candles:
-        """Where the candles of a series come from."""
-        if derive not in get_args(Derive):
-            raise UsageError(f"derive={derive!r} is not possible: write 'auto', 'never' or 'always'")
-        if fill not in (None, "flat"):
-            raise UsageError(f"fill={fill!r} is not possible: write 'flat', or leave it out")
-        found = self._stored_or_derived(series, derive)
-        return Filled(found) if fill else found
 
-    def _stored_or_derived(self, series: Series, derive: Derive) -> Candles:
-        if derive == "always":
-            return self._derived(series)
-        known = self._reader.series()
-        held = next((one for one in known if one.series == series), None)
-        if derive == "auto" and (held is None or not held.rows):
-            source = deriving.find_lower(known, series)
-            if source is not None:
-                return deriving.Derived(self._reader, series, source)
-        if held is None:
-            raise self._unknown(series, known)
-        return Stored(self._reader, series)
-
-    def _derived(self, series: Series) -> deriving.Derived:
-        known = self._reader.series()
-        source = deriving.find_lower(known, series)
-        if source is None:
-            raise UsageError(
-                f"{series} cannot be derived: the store at {self.location} has no lower interval of it that fits; "
-                f"{_held_words(known, series)}"
-            )
-        return deriving.Derived(self._reader, series, source)
-
-    def _held(self, series: Series) -> Series:
-        known = self._reader.series()
-        if all(one.series != series for one in known):
-            raise self._unknown(series, known)
-        return series
-
-    def _matching(
-        self, symbol: str | None, interval: str | Interval | None, market: str | Market | None
-    ) -> list[SeriesInfo]:
-        wanted = None if interval is None else to_interval(interval)
-        place, name = None if market is None else to_market(market), None
-        if symbol is not None:
-            place, name, _ = self._series(symbol, wanted or "1m", market)
-        known = self._reader.series()
-        found = [
-            info
-            for info in known
-            if place in (None, info.series.market)
-            and name in (None, info.series.symbol)
-            and wanted in (None, info.series.interval)
-        ]
-        if not found and (name is not None or wanted is not None):
-            text = f"{place or '*'}:{name or '*'}:{wanted or '*'}"
-            raise UsageError(f"the store at {self.location} has no series {text}; {_held_words(known)}")
-        return found
-
-    def _unknown(self, series: Series, known: Sequence[SeriesInfo]) -> UsageError:
-        return UsageError(f"the store at {self.location} has no series {series}; {_held_words(known, series)}")
-
-
-def _held_words(known: Sequence[SeriesInfo], like: Series | None = None) -> str:
-    """What a store has, the series of the same symbol first."""
-    near = sorted(known, key=lambda one: like is not None and one.series.symbol != like.symbol)
-    words = ", ".join(str(one.series) for one in near[:5]) + (" ..." if len(known) > 5 else "")
-    return f"it has {words or 'none yet'}"
+def _reopened(kind: type[Database], url: str, market: Market) -> Database:
+    return kind(open_store(url, write=False), market)

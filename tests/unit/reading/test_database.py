@@ -1,5 +1,7 @@
 """Opening a store, what it tells about its series, and errors that say what would be right."""
 
+import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -121,6 +123,27 @@ def test_closed_database_says_so(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is closed"):
         db.series()
     assert frame["close"].to_list() == arrays["close"].tolist()
+
+
+def test_database_is_sent_to_other_processes_by_its_url(tmp_path: Path) -> None:
+    """A pickled database is opened again where it arrives, with the same market."""
+    sent = Database.open(filled_store(tmp_path, Market.USDM))
+    sent._market = Market.USDM
+    with pickle.loads(pickle.dumps(sent)) as db:
+        assert db.location == sent.location
+        assert db.candles("BTCUSDT", "1m").height == 3
+
+
+def test_database_of_a_forked_process_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was opened before a fork is neither read nor closed after it."""
+    db = candlewick.open(filled_store(tmp_path))
+    parent = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: parent + 1)
+    with pytest.raises(StoreError, match=f"was opened in process {parent}: open it in the process that reads"):
+        db.candles("BTCUSDT", "1m")
+    db.close()
+    monkeypatch.undo()
+    assert db.candles("BTCUSDT", "1m").height == 3
 
 
 def test_unknown_series_names_what_is_there(store: Store) -> None:
