@@ -2,10 +2,10 @@
 
 import os
 from collections import OrderedDict
+from collections.abc import Callable
 from hashlib import md5, sha256
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from candlewick.clock import Clock
@@ -15,14 +15,6 @@ from candlewick.simulator.filenames import DAILY_AFTER, MONTHLY_AFTER, FileName,
 from candlewick.simulator.query import Params, Reply
 
 _KEPT_BYTES = 256 << 20
-
-
-class Digests(NamedTuple):
-    """What is known of a content once it was read."""
-
-    size: int
-    sha256: str
-    md5: str
 
 
 _Version = tuple[Path, int, int]
@@ -46,7 +38,8 @@ class Folder:
         self._clock = clock
         self._kept: OrderedDict[_Version, bytes] = OrderedDict()
         self._kept_bytes = 0
-        self._digests: dict[_Version, Digests] = {}
+        self._digests: dict[tuple[_Version, Callable[[bytes], str]], str] = {}
+        self._sizes: dict[_Version, int] = {}
 
     def file(self, key: str) -> Reply:
         """The zip or the CHECKSUM of this key, or 404."""
@@ -56,7 +49,7 @@ class Folder:
         if content is None:
             return absent()
         kind = "binary/octet-stream" if key.endswith(CHECKSUM) else "application/zip"
-        return Reply(200, content, {"content-type": kind, "etag": f'"{self._etag(key, content)}"'})
+        return Reply(200, content, {"content-type": kind})
 
     def listing(self, params: Params) -> Reply:
         """A page of the listing of everything published."""
@@ -112,35 +105,33 @@ class Folder:
     def _checksum(self, key: str) -> bytes | None:
         """What stands beside the zip, or what would be right."""
         zipped = key.removesuffix(CHECKSUM)
-        digests = self._digested(zipped)
         beside = self._root / key
-        if digests is not None and beside.is_file():
+        if self.version(zipped) is not None and beside.is_file():
             return beside.read_bytes()
-        return None if digests is None else checksum(digests.sha256, zipped)
+        digest = self._digested(zipped, _sha256)
+        return None if digest is None else checksum(digest, zipped)
 
-    def _digested(self, key: str) -> Digests | None:
+    def _digested(self, key: str, made: Callable[[bytes], str]) -> str | None:
+        """What `made` makes of a zip: worked out once for each state of it."""
         version = self.version(key)
         if version is None:
             return None
-        if version not in self._digests:
+        if (version, made) not in self._digests:
             content = self.read(key)
             assert content is not None
-            self._digests[version] = Digests(len(content), sha256(content).hexdigest(), _md5(content))
-        return self._digests[version]
-
-    def _etag(self, key: str, content: bytes) -> str:
-        digests = None if key.endswith(CHECKSUM) else self._digested(key)
-        return _md5(content) if digests is None else digests.md5
+            self._sizes[version] = len(content)
+            self._digests[version, made] = made(content)
+        return self._digests[version, made]
 
     def _stored(self, key: str) -> Stored:
         zipped = key.removesuffix(CHECKSUM)
         version = self.version(zipped)
-        digests = self._digested(zipped)
+        etag = self._digested(zipped, _md5)
         assert version is not None
-        assert digests is not None
+        assert etag is not None
         changed_at = version[1] // 1000
         if key == zipped:
-            return Stored(digests.size, changed_at, digests.md5)
+            return Stored(self._sizes[version], changed_at, etag)
         content = self._checksum(key) or b""
         return Stored(len(content), changed_at, _md5(content))
 
@@ -168,6 +159,10 @@ def _zipped(name: str, content: bytes) -> bytes:
     with ZipFile(packed, "w", ZIP_DEFLATED) as archive:
         archive.writestr(ZipInfo(name), content, ZIP_DEFLATED)
     return packed.getvalue()
+
+
+def _sha256(content: bytes) -> str:
+    return sha256(content).hexdigest()
 
 
 def _md5(content: bytes) -> str:
