@@ -1,1 +1,1 @@
-"""What candles and trades mean: candles rebuilt from trades."""
+"""What candles and trades mean: candles rebuilt from trades, and longer candles from shorter ones."""

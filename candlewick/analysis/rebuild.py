@@ -35,8 +35,8 @@ class Rebuilt(NamedTuple):
     """Of each candle, by how many units of 1e-8 its quote volumes may lie above the exchange's own; 0: exact.
 
     The exchange cuts the amount of each raw trade, so where an aggregate of n of them is cut, up to n - 1 units more
-    were lost than one can tell. Nothing is cut where the decimals of the price and of the quantities are eight
-    together: quantities are multiples of the symbol's step, taken to be the fewest decimals that hold all of them.
+    were lost than one can tell. Nothing is cut where the decimals of the price and of the quantities are at most
+    eight together: quantities are multiples of the symbol's step, taken to be of the fewest decimals that hold all.
     """
 
 
