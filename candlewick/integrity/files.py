@@ -42,6 +42,7 @@ def judge(columns: Columns, series: Series, number: int, span: Span, now: int) -
     rows, times = _rows(columns, number), np.ascontiguousarray(columns["open_time"], np.int64)
     unordered = outside = repeated = 0
     conflicting: list[int] = []
+    table: Columns | None = columns
     later = times[1:] > times[:-1]
     if not later.all() or (times.size and (times[0] < span.start or times[-1] >= span.end)):
         unordered = int(np.count_nonzero(times[1:] < times[:-1]))
@@ -50,7 +51,8 @@ def judge(columns: Columns, series: Series, number: int, span: Span, now: int) -
         rows = rows[inside]
         rows = rows[np.argsort(rows["open_time"], kind="stable")]
         rows, repeated, conflicting = _once(rows)
-    found = check(rows, Grids({number: series.interval}), now)
+        table = None
+    found = check(rows, Grids({number: series.interval}), now, table)
     broken: list[tuple[int, str]] = []
     if found:
         broken = [(int(rows["open_time"][one.index]), one.rule) for one in found]
