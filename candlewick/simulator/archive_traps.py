@@ -1,12 +1,12 @@
 """Files of the archive that are not what they should be: what a running script does to their rows (binance.md 5.7, 9.7)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from hashlib import blake2b
 from random import Random
 from typing import NamedTuple
 
-from candlewick.market import DAY
+from candlewick.market import DAY, Market
 from candlewick.simulator.faults import Fault
 from candlewick.simulator.filenames import FileName
 
@@ -15,6 +15,7 @@ Line = list[str]
 PAGE = b"<!DOCTYPE html><html><body><h1>502 Bad Gateway</h1></body></html>"
 TIMES = {"klines": (0, 6), "trades": (4,), "aggTrades": (5,)}
 _CHANGED = {"klines": 8, "trades": 1, "aggTrades": 1}
+_QUANTITIES = {"klines": (5, 7, 8, 9, 10), "trades": (2, 3), "aggTrades": (2,)}
 _HALF = 2
 
 
@@ -65,6 +66,12 @@ def _without_day(lines: list[Line], fault: Fault, _: Random, name: FileName) -> 
     return [line for line in lines if not start <= int(line[place]) < start + DAY]
 
 
+def _lose(lines: list[Line], fault: Fault, random: Random, _: FileName) -> list[Line]:
+    """Rows are missing here and there, not the first and the last one."""
+    chosen = {1 + index for index in _chosen(lines[1:-1], fault, random)}
+    return [line for index, line in enumerate(lines) if index not in chosen]
+
+
 def _repeat(lines: list[Line], fault: Fault, random: Random, _: FileName) -> list[Line]:
     """Rows stand there twice, one after the other."""
     chosen = _chosen(lines, fault, random)
@@ -96,7 +103,50 @@ def _replace(lines: list[Line], fault: Fault, random: Random, name: FileName) ->
     return [_other(line, name) if index in chosen else line for index, line in enumerate(lines)]
 
 
-def _chosen(lines: list[Line], fault: Fault, random: Random) -> set[int]:
+def _leave_grid(lines: list[Line], fault: Fault, random: Random, name: FileName) -> list[Line]:
+    """Candles open some seconds late, as some hours did in February 2018 (binance.md 6); trades have no grid."""
+    if name.kind != "klines":
+        return lines
+    chosen = _chosen(lines, fault, random)
+    return [
+        [str(int(line[0]) + random.randrange(1, 30_000) * 1000), *line[1:]] if index in chosen else line
+        for index, line in enumerate(lines)
+    ]
+
+
+def _empty(lines: list[Line], fault: Fault, random: Random, name: FileName) -> list[Line]:
+    """Rows have no quantity, only prices; candles in which the price moved, if there are any."""
+    moved = [index for index, line in enumerate(lines) if name.kind == "klines" and line[2] != line[3]]
+    chosen = {moved[index] for index in _chosen(moved, fault, random)} or _chosen(lines, fault, random)
+    places = _QUANTITIES[name.kind]
+    return [
+        ["0" if place in places else field for place, field in enumerate(line)] if index in chosen else line
+        for index, line in enumerate(lines)
+    ]
+
+
+def _annul(lines: list[Line], fault: Fault, random: Random, name: FileName) -> list[Line]:
+    """Aggregates that were made by mistake: no price, no quantity, no trades, the number of the one before."""
+    if name.kind != "aggTrades":
+        return lines
+    chosen = _chosen(lines, fault, random)
+    return [
+        line
+        for index, first in enumerate(lines)
+        for line in ([first, [first[0], "0", "0", "-1", "-1", *first[5:]]] if index in chosen else [first])
+    ]
+
+
+def _turn(lines: list[Line], _: Fault, __: Random, name: FileName) -> list[Line]:
+    """Every buyer was the maker, says the file."""
+    if name.kind == "klines":
+        return lines
+    place = TIMES[name.kind][0] + 1
+    word = "True" if name.market is Market.SPOT else "true"
+    return [[*line[:place], word, *line[place + 1 :]] for line in lines]
+
+
+def _chosen(lines: Sequence[object], fault: Fault, random: Random) -> set[int]:
     return set(random.sample(range(len(lines)), min(fault.value, len(lines))))
 
 
@@ -111,9 +161,14 @@ def _other(line: Line, name: FileName) -> Line:
 _EDITS: dict[str, Callable[[list[Line], Fault, Random, FileName], list[Line]]] = {
     "truncated_file": _truncate,
     "short_month": _without_day,
+    "lost_rows": _lose,
     "repeated_rows": _repeat,
     "conflicting_rows": _contradict,
     "unsorted_rows": _shuffle,
+    "off_grid_rows": _leave_grid,
+    "empty_rows": _empty,
+    "annulled_rows": _annul,
+    "wrong_side": _turn,
     "replaced_file": _replace,
 }
 CHANGES = (*_EDITS, "other_header", "other_unit", "not_a_zip")

@@ -114,6 +114,9 @@ def test_client_lists_the_archive() -> None:
     ("fault", "found"),
     [
         (Fault(kind="truncated_file", number=30), (1410, 0, 0, 0, 30)),
+        (Fault(kind="lost_rows", number=4), (1436, 0, 0, 0, 4)),
+        (Fault(kind="off_grid_rows", number=2), (1438, 0, 0, 2, 2)),
+        (Fault(kind="empty_rows", number=2), (1438, 0, 0, 2, 2)),
         (Fault(kind="repeated_rows", number=3), (1440, 3, 0, 0, 0)),
         (Fault(kind="conflicting_rows", number=2), (1438, 0, 2, 0, 2)),
         (Fault(kind="other_header"), (1440, 0, 0, 0, 0)),

@@ -21,9 +21,11 @@ MONTH = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2026-09.zip"
 NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 
 
-def client(kind: str, market: Market = Market.SPOT, **settings: object) -> Client:
+def client(
+    kind: str, market: Market = Market.SPOT, symbols: tuple[str, ...] = ("BTCUSDT",), **settings: object
+) -> Client:
     """A client of an exchange with one fault, from long ago on and for ever unless told."""
-    return Client(market, faults=(Fault(kind=kind, **({"at": -1e9} | settings)),))
+    return Client(market, symbols=symbols, faults=(Fault(kind=kind, **({"at": -1e9} | settings)),))
 
 
 def lines(reply: Reply) -> list[str]:
@@ -127,6 +129,40 @@ def test_rows_are_unsorted() -> None:
     unsorted = lines(client("unsorted_rows").get(FILE))
     assert unsorted != truth
     assert sorted(unsorted) == truth
+
+
+def test_rows_are_lost_within_a_file() -> None:
+    """Rows are missing between the first and the last one."""
+    truth = lines(Client().get(FILE))
+    lost = lines(client("lost_rows", number=3).get(FILE))
+    assert (len(lost), lost[0], lost[-1]) == (21, truth[0], truth[-1])
+    assert [row for row in truth if row in lost] == lost
+
+
+def test_rows_are_impossible() -> None:
+    """Candles open off their grid, or have prices without any quantity."""
+    truth = lines(Client().get(FILE))
+    shifted = [row.split(",") for row in lines(client("off_grid_rows", number=2).get(FILE)) if row not in truth]
+    assert len(shifted) == 2
+    assert all(0 < int(row[0]) % HOUR < MINUTE // 2 for row in shifted)
+    empty = [row.split(",") for row in lines(client("empty_rows", number=2).get(FILE)) if row not in truth]
+    assert [[row[place] for place in (5, 7, 8, 9, 10)] for row in empty] == [["0"] * 5] * 2
+    assert all(float(row[1]) > 0 for row in empty)
+
+
+def test_trades_are_annulled_or_on_the_wrong_side() -> None:
+    """Annulled aggregates stand there besides the right ones; on the wrong side every buyer is the maker."""
+    name = "/data/spot/daily/{kind}/WANUSDT/WANUSDT-{kind}-2026-10-30.zip"
+    aggregates, trades = name.format(kind="aggTrades"), name.format(kind="trades")
+    truth = lines(Client(symbols=("WANUSDT",)).get(aggregates))
+    annulled = lines(client("annulled_rows", symbols=("WANUSDT",)).get(aggregates))
+    assert [row for row in annulled if row in truth] == truth
+    assert [row.split(",")[1:5] for row in annulled if row not in truth] == [["0", "0", "-1", "-1"]] * 2
+    for path, place in ((aggregates, 6), (trades, 5)):
+        assert {row.split(",")[place] for row in lines(Client(symbols=("WANUSDT",)).get(path))} == {"True", "False"}
+        assert {row.split(",")[place] for row in lines(client("wrong_side", symbols=("WANUSDT",)).get(path))} == {
+            "True"
+        }
 
 
 def test_file_is_not_a_zip() -> None:
