@@ -258,13 +258,13 @@ def _is_one(value: bytes, kind: _Type) -> bool:
         return _INTEGER.fullmatch(value) is not None and -(2**63) <= int(value) < 2**63
     if kind is _Type.FLAG:
         return value.lower() in {b"true", b"false"}
-    if kind is _Type.TEXT:
-        return bool(value)
     try:
-        float(value)
+        text = value.decode()
+        if kind is _Type.FLOAT:
+            float(text)
     except ValueError:
         return False
-    return b"_" not in value
+    return bool(text) and (kind is _Type.TEXT or not (text[-1].isspace() or "_" in text))
 
 
 def _to_time(times: NDArray[Any]) -> NDArray[np.int64]:
