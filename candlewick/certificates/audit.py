@@ -183,7 +183,7 @@ class _Audit:
         if certificate.series != str(self._series):
             yield self._finding("document", None, f"the certificate that is kept is for {certificate.series}")
             return
-        # What a settled source has revised or brought since is kept with both values: worth knowing, and no damage.
-        lawful = {"revised", "row added"}
+        # What was revised, brought or explained since the load that issued it: worth knowing, and no damage.
+        lawful = {"revised", "row added", "resolved"}
         for one in verify(certificate, self._reader):
             yield one._replace(is_note=one.what in lawful)

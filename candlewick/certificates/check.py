@@ -20,14 +20,15 @@ from candlewick.integrity.spans import common, join, within, without
 from candlewick.market import Market, Series, Span
 from candlewick.stores.grid import block_of
 from candlewick.stores.provenance import file_records
-from candlewick.stores.store import Rows, Source, StoreReader
+from candlewick.stores.store import Reason, Rows, Source, StoreReader
 
 
 def verify(certificate: Certificate, reader: StoreReader) -> list[Finding]:
     """Everything in which a certificate differs from itself or from what `reader` holds; empty: it is proved.
 
     A row that has since been vouched for by a better source is no difference. A row that a settled source has
-    revised is one, `revised`; rows where the certificate has none are `row added`.
+    revised is one, `revised`; a row where the certificate has none is `row added`, and a reason for what was
+    missing or pending `resolved`.
 
     Raises:
         StoreError: the store as a whole cannot be read; single blocks that cannot are findings.
@@ -150,7 +151,9 @@ class _Check:
             one = before or after
             assert one is not None
             what = "evidence" if before and after and _but_evidence(before) == _but_evidence(after) else "reason"
-            found.append(self._finding(what, entry_span(one), f"{what}: certified {_told(before)}, now {_told(after)}"))
+            detail = f"{what}: certified {_told(before)}, now {_told(after)}"
+            is_known_now = before is not None and before.reason in {Reason.MISSING, Reason.PENDING}
+            found.append(self._finding("resolved" if is_known_now else what, entry_span(one), detail))
         return found
 
     def _sources(self) -> list[Finding]:
