@@ -220,8 +220,13 @@ class Database:
         """
         asked = to_asked(start, end)
         layout = to_layout(style, columns)
-        found = find_candles(self._reader, self._series(symbol, interval, market), derive, fill)
-        return lazy.scan(found, asked.start, asked.end, (*layout, FILLED) if fill else layout)
+        series = self._series(symbol, interval, market)
+        return lazy.scan(
+            lambda: find_candles(self._reader, series, derive, fill),
+            asked.start,
+            asked.end,
+            (*layout, FILLED) if fill else layout,
+        )
 
     def series(self) -> "pl.DataFrame":
         """What is held: market, symbol, interval, candles, first and last open time, one row a series.

@@ -1,6 +1,7 @@
 """Filling holes for those who ask for it: flat candles, each marked as made."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,8 @@ _PRICES = frozenset({"open", "high", "low", "close"})
 class Filled:
     """Candles at every grid time between the first and the last (see `Candles`), with the field `filled`.
 
-    A candle that is not there is given the close before it as its four prices, and no trades.
+    A candle that is not there is given the close before it as its four prices, and no trades. First and last stay what
+    they are when they are first asked for.
     """
 
     def __init__(self, candles: Candles) -> None:
@@ -24,12 +26,16 @@ class Filled:
 
     def bounds(self) -> Span | None:
         """See `Candles.bounds`."""
-        return self._candles.bounds()
+        return self._bounds
+
+    @cached_property
+    def _bounds(self) -> Span | None:
+        return self._candles.bounds()  # of derived candles it takes a look at many
 
     def read(self, start: int | None, end: int | None, fields: Sequence[str], last: int | None = None) -> Columns:
         """See `Candles.read`; `filled` comes in any case."""
         interval = self.series.interval
-        span = within(self.bounds(), start, end)
+        span = within(self._bounds, start, end)
         span = Span(interval.ceil(span.start), interval.ceil(span.end))
         if last is not None:
             span = Span(_back(interval, span, last), span.end)

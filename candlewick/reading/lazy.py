@@ -1,6 +1,6 @@
 """A polars LazyFrame of candles that reads the store window by window, only what the query needs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from candlewick.market import Span
@@ -15,16 +15,17 @@ ROWS = 262_144
 """Candles read at a time: some 20 MB of all columns."""
 
 
-def scan(candles: Candles, start: int | None, end: int | None, layout: Layout) -> "pl.LazyFrame":
-    """A lazy frame of the candles that open in `[start, end)`; each `collect` sees the store of its moment."""
+def scan(find: Callable[[], Candles], start: int | None, end: int | None, layout: Layout) -> "pl.LazyFrame":
+    """A lazy frame of the candles that open in `[start, end)`; each `collect` finds them anew, as they are then."""
     import polars as pl  # noqa: PLC0415  # only what is asked for is loaded
     from polars.io.plugins import register_io_source  # noqa: PLC0415  # only what is asked for is loaded
 
-    schema = to_polars(lay_out(candles.read(0, 0, fields_of(layout)), layout)).schema
+    schema = to_polars(lay_out(find().read(0, 0, fields_of(layout)), layout)).schema
 
     def read(
         names: list[str] | None, predicate: pl.Expr | None, rows: int | None, _hint: int | None
     ) -> Iterator[pl.DataFrame]:
+        candles = find()
         wanted = list(schema) if names is None else names
         needed = {*wanted} if predicate is None else {*wanted, *predicate.meta.root_names()}
         part = tuple(column for column in layout if column.name in needed)

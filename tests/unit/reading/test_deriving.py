@@ -136,9 +136,11 @@ def test_stored_candles_come_first(store: Store) -> None:
     db = database(store)
     assert opens(db.candles("BTCUSDT", "1h")) == hours(0)
     assert opens(db.candles("BTCUSDT", "1h", derive="always")) == hours(0, 1, 2)
+    store.number(series("spot:BTCUSDT:30m"))  # known, but without a candle yet
     assert db.candles("BTCUSDT", "30m").height == 6
-    with pytest.raises(UsageError, match="no series spot:BTCUSDT:30m; it has"):
-        db.candles("BTCUSDT", "30m", derive="never")
+    assert db.candles("BTCUSDT", "30m", derive="never").height == 0
+    with pytest.raises(UsageError, match="no series spot:BTCUSDT:2h; it has"):
+        db.candles("BTCUSDT", "2h", derive="never")
     with pytest.raises(UsageError, match="cannot be derived"):
         db.candles("BTCUSDT", "1m", derive="always")
     with pytest.raises(UsageError, match="no series spot:BTCUSDT:90s"):
