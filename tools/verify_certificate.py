@@ -1,9 +1,9 @@
 """Checks a Candlewick completeness certificate against an exported CSV. Python's standard library only.
 
-    python verify_certificate.py CERTIFICATE.json EXPORT.csv
+    python verify_certificate.py CERTIFICATE.json [EXPORT.csv]
 
-Written from docs/certificates.md, which says what is checked and why; nothing of Candlewick is imported. Prints one line
-a finding. Exit code 0: everything is proved; 1: something differs; 2: a file cannot be read.
+Written from docs/certificates.md, which says what is checked and why; nothing of Candlewick is imported. Without an export,
+checks the document alone. Prints one line a finding. Exit code 0: everything is proved; 1: something differs; 2: a file cannot be read.
 """
 # ruff: noqa: T201, INP001 - a script that stands alone and prints what it finds
 
@@ -621,14 +621,16 @@ def plain(fields: list[str], pick: Any) -> list[str]:  # noqa: ANN401 - operator
 def grid_of(one: dict[str, Any]) -> Grid:
     """The grid of the certificate's series, if its range lies on it."""
     parts = one["series"].split(":")
-    grid = Grid(parts[2] if len(parts) == 3 else "")
+    if len(parts) != 3 or parts[0] not in {"spot", "usdm"} or not re.fullmatch(r"[^\s/:a-z-]+", parts[1]):
+        raise ValueError(f"{one['series']!r} is no series")
+    grid = Grid(parts[2])
     if not (one["from"] < one["to"] and grid.has(one["from"]) and grid.has(one["to"])):
         raise ValueError("its range is not one of whole candles")
     return grid
 
 
-def verify(document: bytes, lines: Iterator[str]) -> int:
-    """Check a certificate and the lines of a CSV; the number of findings, each of which is printed."""
+def verify(document: bytes, lines: Iterator[str] | None) -> int:
+    """Check a certificate, and the lines of a CSV if there are any; the number of findings, each of which is printed."""
     try:
         one = read_document(document)
         grid = grid_of(one)
@@ -641,23 +643,27 @@ def verify(document: bytes, lines: Iterator[str]) -> int:
     if check_ranges(one, grid, report):
         check_sources(one, grid, report)
         candles = Candles(one, grid)
-        if check_blocks(one, grid, candles, report):
+        for halt in one["halts"]:
+            if candles.count(halt["from"], halt["to"]) != halt["candles"]:
+                report("certificate: a halt without candles", halt["from"])
+        if check_blocks(one, grid, candles, report) and lines is not None:
             rows = Export(one, grid, candles, report).check(lines)
-            state = "complete" if one["complete"] else "not complete, as it says itself"
-            print(
-                f"{one['series']} {one['range']}: {rows} rows read, {report.count} findings; {state}", file=sys.stderr
-            )
+            print(f"{rows} rows read", file=sys.stderr)
+    state = "complete" if one["complete"] else "not complete, as it says itself"
+    print(f"{one['series']} {one['range']}: {report.count} findings; {state}", file=sys.stderr)
     return report.count
 
 
 def main(arguments: list[str]) -> int:
     """See the module's docstring."""
-    if len(arguments) != 2:
+    if len(arguments) not in {1, 2}:
         print(__doc__, file=sys.stderr)
         return 2
     try:
         with open(arguments[0], "rb") as file:  # noqa: PTH123 - `/dev/stdin` is a name too
             document = file.read()
+        if len(arguments) == 1:
+            return 1 if verify(document, None) else 0
         with open(arguments[1], encoding="utf-8", errors="surrogateescape", newline="\n") as lines:  # noqa: PTH123
             return 1 if verify(document, lines) else 0
     except OSError as error:

@@ -55,6 +55,7 @@ class _Check:
         self._entries = {one.block: one for one in certificate.blocks}
         self._runs: list[Run] = []
         self._unreadable: list[Span] = []
+        self._gone: list[Span] = []
 
     @cached_property
     def _revisions(self) -> Rows:
@@ -123,7 +124,8 @@ class _Check:
         """Candles that are gone or have come, by the ranges."""
         held = join(run.span for run in self._runs)
         found = []
-        for span in without(without(self._candles, held), self._unreadable):
+        self._gone = without(self._candles, held)
+        for span in without(self._gone, self._unreadable):
             count = self._series.interval.count(span)
             rows = "row is" if count == 1 else f"{count} rows, to {_end(span)}, are"
             found.append(self._finding("row missing", span, f"{rows} certified, now there is none"))
@@ -178,7 +180,8 @@ class _Check:
                 if then != now:
                     found.append(self._source(entry, f"{name}: certified {then or 'none'}, now {now or 'none'}"))
             rows = counted[entry.file].rows if entry.file in counted else 0
-            if rows < entry.rows and not self._unreadable:
+            gone = sum(map(self._series.interval.count, common(self._gone, [entry_span(entry)])))
+            if rows + gone < entry.rows:
                 found.append(self._source(entry, f"rows: certified {entry.rows}, now {rows}"))
         return found
 

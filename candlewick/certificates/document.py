@@ -183,6 +183,8 @@ class Certificate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             certificate = msgspec.convert(document, cls)
         except (ValueError, RecursionError) as error:  # of both, msgspec's own too
             raise DecodeError(f"this is no certificate: {error}") from None
+        if _canonical(msgspec.to_builtins(certificate)) != _canonical(document):
+            raise DecodeError("this is no certificate: it leaves out a statement, or makes an empty one")
         if (certificate.format, certificate.version) != (FORMAT, VERSION):
             raise DecodeError(
                 f"this is {certificate.format} {certificate.version}, and only {FORMAT} {VERSION} is known here: "

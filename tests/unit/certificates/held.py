@@ -1,9 +1,8 @@
 """A series as it comes to be held: archive files, REST, the live feed, an outage with evidence, a missing minute."""
 
-import csv
 import importlib.util
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from candlewick.certificates.encoding import COLUMNS
 from candlewick.market import DAY, MINUTE, Series, Span, parse_time
+from candlewick.stores.memory import MemoryStore
 from candlewick.stores.provenance import FileRecord, Verdict, keep_file_records
 from candlewick.stores.store import ROW, Absence, Reason, Rows, Source, Store, StoreReader
 
@@ -116,6 +116,9 @@ def load_verifier() -> ModuleType:
     return module
 
 
-def fields_of(line: str) -> list[str]:
-    """The fields of a CSV line."""
-    return next(csv.reader([line]))
+def tamper(store: MemoryStore, change: "Callable[[Rows], Rows | None]", series: Series = SERIES) -> None:
+    """Alter the rows of a store behind its back: `change` works on a copy, or returns other rows."""
+    number = store.number(series)
+    rows = store._rows[number].copy()
+    changed = change(rows)
+    store._rows[number] = rows if changed is None else changed
