@@ -55,11 +55,13 @@ async def _mirror(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from candlewick.clock import SystemClock
+    from candlewick.simulator.faults import read_script
     from candlewick.simulator.mirror import Mirror
 
-    if args.faults or args.symbols:
-        raise UsageError("--archive serves files as they are: it goes with --port, --host and --speed alone")
-    mirror = Mirror(Path(args.archive), clock=SystemClock(speed=args.speed))
+    if args.symbols:
+        raise UsageError("--archive serves the symbols of its folder: leave --symbols out")
+    faults = read_script(args.faults) if args.faults else ()
+    mirror = Mirror(Path(args.archive), clock=SystemClock(speed=args.speed), faults=faults)
     try:
         place = await mirror.serve(args.port, args.host)
     except OSError as error:

@@ -1,114 +1,120 @@
-"""The public archive: daily and monthly files of candles and trades, their checksums, and the listing (binance.md 5)."""
+"""The public archive: files and their checksums, the listing, and all that is wrong there at present (binance.md 5)."""
 
-from collections import OrderedDict
-from hashlib import md5, sha256
-from io import BytesIO
-from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+from collections.abc import Sequence
+from typing import Protocol
 
-from candlewick.market import Market
-from candlewick.simulator.archive_index import Index
-from candlewick.simulator.archive_rows import HEADERS, MICROSECONDS_SINCE, in_milliseconds, make_lines
-from candlewick.simulator.archive_traps import CHANGES, PAGE, Style, edit, style
+from candlewick.clock import Clock
+from candlewick.market import SECOND
+from candlewick.simulator.archive_traps import CHANGES, strikes
 from candlewick.simulator.bucket import CHECKSUM, Stored, absent, checksum, denied, listing, unavailable
-from candlewick.simulator.exchange import Exchange
 from candlewick.simulator.faults import Fault
 from candlewick.simulator.query import Params, Reply
+from candlewick.simulator.trouble import Trouble
 
-_KEPT_BYTES = 64 << 20
-_PACKED_FILE, _PACKED_ROW = 150, 55  # bytes of a zip and of each row in it, about
+Faults = tuple[Fault, ...]
 
-_Edition = tuple[str, tuple[Fault, ...]]
-"""A file and what is wrong with its content."""
+
+class Source(Protocol):
+    """Where the files come from. `faults` are those that change a file's content."""
+
+    def keys(self, prefix: str) -> Sequence[str]:
+        """Sorted keys of zips below a prefix, published or not; far above them those of folders, ending in a slash."""
+
+    def published_at(self, key: str) -> int | None:
+        """When a file appears, in microseconds UTC; None where there is none."""
+
+    def content(self, key: str, faults: Faults) -> bytes:
+        """A file that there is."""
+
+    def digest(self, key: str, faults: Faults) -> str:
+        """Its SHA-256."""
+
+    def stored(self, asked: str, faults: Faults, not_before: int) -> Stored:
+        """What the listing says of it, or of its CHECKSUM; it was changed at `not_before` at the earliest."""
+
+    def stated(self, key: str) -> bytes | None:
+        """Its CHECKSUM if that is not to be made of the content."""
 
 
 class Archive:
     """Answers GET requests below `/data/`, and listings of them."""
 
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-        self._index = Index(exchange)
-        self._kept: OrderedDict[_Edition, bytes] = OrderedDict()
-        self._kept_bytes = 0
-        self._sizes: dict[_Edition, int] = {}
+    def __init__(self, source: Source, trouble: Trouble, clock: Clock) -> None:
+        self._source = source
+        self._trouble = trouble
+        self._clock = clock
 
     def file(self, path: str) -> Reply:
         """The file at `/data/...`: a zip, its CHECKSUM, or 404."""
         asked = path.lstrip("/")
         key = asked.removesuffix(CHECKSUM)
-        faults = self._index.faults(key)
+        faults = self._faults(key)
         kinds = {fault.kind for fault in faults}
-        chance = self._chance(path)
+        chance = {active.fault.kind for active in self._trouble.files if active.covers(path) and active.hits()}
         if "denied" in kinds:
             return denied()
-        content = None if "missing_file" in chance else self._content(key, faults)
-        if content is None:
+        if "missing_file" in chance or not self._is_there(key, faults):
             return absent()
         if key == asked:
             slow = max((fault.delay for fault in faults if fault.kind == "slow_download"), default=0.0)
+            content = self._source.content(key, _changes(faults))
             return Reply(200, content, {"content-type": "application/zip"}, spread_s=slow)
         if "no_checksum" in kinds:
             return absent()
-        digest = "0" * 64 if "wrong_checksum" in chance else sha256(content).hexdigest()
-        named = key.replace(".zip", "-old.zip") if "other_checksum" in kinds else key
-        return Reply(200, checksum(digest, named), {"content-type": "text/plain"})
+        text = self._checksum(key, _changes(faults), "-old.zip" if "other_checksum" in kinds else ".zip")
+        return Reply(200, b"0" * 64 + text[64:] if "wrong_checksum" in chance else text, {"content-type": "text/plain"})
 
     def listing(self, params: Params) -> Reply:
         """A page of the S3 listing; above the files, folders."""
-        kinds = {active.fault.kind for active in self._exchange.trouble.archive if active.covers("/")}
+        kinds = {active.fault.kind for active in self._trouble.archive if active.covers("/")}
         if "denied" in kinds:
             return denied()
-        return unavailable() if "listing_down" in kinds else listing(params, self._index.keys, self._stored)
+        return unavailable() if "listing_down" in kinds else listing(params, self._keys, self._stored)
 
-    def _chance(self, path: str) -> set[str]:
-        """What is wrong with this one answer."""
-        return {active.fault.kind for active in self._exchange.trouble.files if active.covers(path) and active.hits()}
+    def _faults(self, key: str) -> list[Fault]:
+        """What is wrong with a file at present."""
+        return [active.fault for active in self._trouble.archive if strikes(active.fault, key)]
 
-    def _content(self, key: str, faults: list[Fault]) -> bytes | None:
-        """A file as it is at present, or None where there is none."""
-        if self._index.find(key, faults) is None:
-            return None
-        edition = (key, tuple(fault for fault in faults if fault.kind in CHANGES))
-        content = self._kept.get(edition)
-        if content is None:
-            content = self._make(*edition)
-            self._sizes[edition] = len(content)
-            self._kept[edition] = content
-            self._kept_bytes += len(content)
-            while self._kept_bytes > _KEPT_BYTES and len(self._kept) > 1:
-                self._kept_bytes -= len(self._kept.popitem(last=False)[1])
-        self._kept.move_to_end(edition)
-        return content
+    def _is_there(self, key: str, faults: list[Fault], behind: int = 0) -> bool:
+        """Whether a file was published `behind` microseconds ago."""
+        published_at = self._source.published_at(key)
+        return published_at is not None and published_at + _late(faults) + behind <= self._clock.now()
 
-    def _make(self, key: str, faults: tuple[Fault, ...]) -> bytes:
-        found = self._index.find(key, list(faults))
-        assert found is not None
-        name, candles = found
-        if any(fault.kind == "not_a_zip" for fault in faults):
-            return PAGE
-        spot = name.market is Market.SPOT
-        usual = Style(has_header=not spot, is_micro=spot and name.span.start >= MICROSECONDS_SINCE)
-        has_header, is_micro = style(faults, usual)
-        lines = edit(make_lines(name, candles), faults, key, name)
-        if not is_micro:
-            lines = in_milliseconds(lines, name.kind)
-        text = f"{HEADERS[name.kind]}\n" if has_header else ""
-        text += "".join([",".join(line) + "\n" for line in lines])
-        packed = BytesIO()
-        with ZipFile(packed, "w") as archive:
-            archive.writestr(ZipInfo(key.rpartition("/")[2].replace(".zip", ".csv")), text, ZIP_DEFLATED)
-        return packed.getvalue()
+    def _checksum(self, key: str, changes: Faults, ending: str) -> bytes:
+        stated = self._source.stated(key)
+        if stated is not None:
+            return stated
+        return checksum(self._source.digest(key, changes), key.removesuffix(".zip") + ending)
+
+    def _keys(self, prefix: str) -> list[str]:
+        """Sorted keys of everything published that begins with a prefix."""
+        gone = [active for active in self._trouble.files if active.fault.kind == "missing_file"]
+        gone = [active for active in gone if active.fault.share >= 1]
+        keys: list[str] = []
+        for key in self._source.keys(prefix):
+            if key.endswith("/"):
+                keys.append(key)
+                continue
+            faults = self._faults(key)
+            behind = max((round(fault.delay * SECOND) for fault in faults if fault.kind == "stale_listing"), default=0)
+            if self._is_there(key, faults, behind):
+                names = [key] if any(fault.kind == "no_checksum" for fault in faults) else [key, f"{key}{CHECKSUM}"]
+                keys += [name for name in names if not any(active.covers(f"/{name}") for active in gone)]
+        return keys
 
     def _stored(self, asked: str) -> Stored:
-        """What the listing says of a key. The ETag is no MD5, as that of an object uploaded in parts."""
         key = asked.removesuffix(CHECKSUM)
-        faults = self._index.faults(key)
-        found = self._index.find(key, faults)
-        assert found is not None
-        changed_at = self._index.changed_at(key, found[0], faults)
-        etag = f"{md5(f'{asked} {changed_at}'.encode(), usedforsecurity=False).hexdigest()}-1"
-        if key != asked:
-            return Stored(len(checksum("0" * 64, key)), changed_at, etag)
-        edition = (key, tuple(fault for fault in faults if fault.kind in CHANGES))
-        # To make hundreds of files for their sizes would take a minute: until one was asked for, its size is a guess.
-        size = self._sizes.get(edition, _PACKED_FILE + self._index.rows(found[0]) * _PACKED_ROW)
-        return Stored(size, changed_at, etag)
+        faults = self._faults(key)
+        published_at, late = self._source.published_at(key), _late(faults)
+        not_before = self._trouble.replaced_at(key)
+        if published_at is not None and late:
+            not_before = max(not_before, published_at + late)
+        return self._source.stored(asked, _changes(faults), not_before)
+
+
+def _changes(faults: list[Fault]) -> Faults:
+    return tuple(fault for fault in faults if fault.kind in CHANGES)
+
+
+def _late(faults: list[Fault]) -> int:
+    return max((round(fault.delay * SECOND) for fault in faults if fault.kind == "late_file"), default=0)

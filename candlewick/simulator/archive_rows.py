@@ -1,7 +1,10 @@
 """What the archive's files hold: candles and trades of the simulated market as lines of CSV (binance.md 5.4, 5.5)."""
 
+from io import BytesIO
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+
 from candlewick.market import Interval, Market
-from candlewick.simulator.archive_traps import TIMES, Line
+from candlewick.simulator.archive_traps import TIMES, Line, Style
 from candlewick.simulator.bars import first_raw, last_raw
 from candlewick.simulator.candles import Candles
 from candlewick.simulator.filenames import FileName
@@ -9,6 +12,7 @@ from candlewick.simulator.settings import Listing
 from candlewick.simulator.trades import raw_trades
 
 MICROSECONDS_SINCE = 1_735_689_600_000_000  # spot files of data from 2025 on are in microseconds
+_MICRO = 10**14  # a time above this many is in microseconds
 _LARGEST = 700_000  # rows of a file of trades; the months of busy symbols are not there
 _HOURS = {False: 24, True: 24 * 31}
 HEADERS = {
@@ -49,9 +53,47 @@ def make_lines(name: FileName, candles: Candles) -> list[Line]:
     return lines
 
 
-def in_milliseconds(lines: list[Line], kind: str) -> list[Line]:
-    """The rows with times in milliseconds."""
+def pack(lines: list[Line], style: Style, key: str, kind: str) -> bytes:
+    """The zip of a file with these rows, the same whenever it is made."""
+    if not style.is_micro:
+        places = TIMES[kind]
+        lines = [
+            [str(int(field) // 1000) if place in places else field for place, field in enumerate(line)]
+            for line in lines
+        ]
+    text = f"{HEADERS[kind]}\n" if style.has_header else ""
+    text += "".join([",".join(line) + "\n" for line in lines])
+    return zipped(key.rpartition("/")[2].replace(".zip", ".csv"), text.encode())
+
+
+def unpack(content: bytes, kind: str) -> tuple[list[Line], Style]:
+    """The rows of a file, times in microseconds, and how it is written.
+
+    Raises:
+        BadZipFile: it is none.
+    """
+    with ZipFile(BytesIO(content)) as packed:
+        lines = [line.split(",") for line in packed.read(packed.namelist()[0]).decode().splitlines() if line]
+    has_header = bool(lines) and not lines[0][0].isdigit()
+    lines = lines[has_header:]
     places = TIMES[kind]
-    return [
-        [str(int(field) // 1000) if index in places else field for index, field in enumerate(line)] for line in lines
-    ]
+    is_micro = bool(lines) and int(lines[0][places[0]]) >= _MICRO
+    if not is_micro:
+        # A close time is the last millisecond of its candle, and the last microsecond of that.
+        last = places[-1] if kind == "klines" else None
+        lines = [
+            [
+                f"{field}{'999' if place == last else '000'}" if place in places else field
+                for place, field in enumerate(line)
+            ]
+            for line in lines
+        ]
+    return lines, Style(has_header, is_micro)
+
+
+def zipped(name: str, content: bytes) -> bytes:
+    """A zip of one file that is the same whenever it is made."""
+    packed = BytesIO()
+    with ZipFile(packed, "w") as archive:
+        archive.writestr(ZipInfo(name), content, ZIP_DEFLATED)
+    return packed.getvalue()

@@ -1,10 +1,14 @@
 """Everything that can be had by HTTP GET: REST and archive behind one door, and what goes wrong there."""
 
+from collections.abc import Mapping
+
 from candlewick.simulator.archive import Archive
+from candlewick.simulator.archive_market import MarketFiles
+from candlewick.simulator.desk import Desk
 from candlewick.simulator.exchange import Exchange
 from candlewick.simulator.query import Params, Reply, page, to_json
 from candlewick.simulator.rest import Rest
-from candlewick.simulator.trouble import Active
+from candlewick.simulator.trouble import Active, Trouble
 
 _RESTRICTED = (
     "Service unavailable from a restricted location according to 'b. Eligibility' in https://www.binance.com/en/terms. "
@@ -12,34 +16,43 @@ _RESTRICTED = (
 )
 
 
-class Gateway:
-    """Answers any GET request to one exchange."""
+class Door:
+    """Answers any GET request, with all that is wrong at present."""
 
-    def __init__(self, exchange: Exchange) -> None:
-        self._trouble = exchange.trouble
-        self._rest = Rest(exchange)
-        self._archive = Archive(exchange)
+    def __init__(self, trouble: Trouble, archive: Archive, desks: Mapping[str, Desk]) -> None:
+        """`desks`: REST by the first part of a path."""
+        self._trouble = trouble
+        self._archive = archive
+        self._desks = desks
 
     def answer(self, path: str, params: Params) -> Reply:
-        """The answer to `GET path?params`, with all that is wrong at present."""
-        asked = dict(params)
-        is_file = path.startswith("/data/")
-        is_listing = "prefix" in asked and not path.startswith(("/data/", "/api/", "/fapi/"))
+        """The answer to `GET path?params`."""
+        top = path.lstrip("/").partition("/")[0]
         struck = next((active for active in self._trouble.rest if active.covers(path) and active.hits()), None)
-        refused = None
-        if not is_file and not is_listing:
-            refused = self._rest.refuse(path, params, None if struck is None else struck.fault)
+        desk, refused = self._desks.get(top), None
+        if desk is not None:
+            refused = desk.refuse(path, params, None if struck is None else struck.fault)
         if refused is None and struck is not None:
             refused = _instead(struck)
         if refused is not None:
             return refused
-        if is_file:
+        if desk is not None:
+            reply = desk.answer(path, params)
+        elif top == "data":
             reply = self._archive.file(path)
-        elif is_listing:
+        elif not top or "prefix" in dict(params):
             reply = self._archive.listing(params)
         else:
-            reply = self._rest.answer(path, params)
+            reply = page(404, "404 Not Found")
         return reply if struck is None else _spoil(struck, reply)
+
+
+class Gateway(Door):
+    """Answers any GET request to one exchange."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        archive = Archive(MarketFiles(exchange), exchange.trouble, exchange.clock)
+        super().__init__(exchange.trouble, archive, dict.fromkeys(("api", "fapi"), Rest(exchange)))
 
 
 def _instead(active: Active) -> Reply | None:

@@ -5,19 +5,26 @@ from collections import Counter
 from pathlib import Path
 
 from candlewick.clock import Clock, SystemClock
+from candlewick.errors import UsageError
 from candlewick.market import DAY, Market, Span
+from candlewick.simulator.archive import Archive
 from candlewick.simulator.candles import Row
 from candlewick.simulator.desk import KLINES_MOST, LIMITS, Desk, ping, read_limit, read_range, read_symbol
+from candlewick.simulator.faults import KINDS, Fault
+from candlewick.simulator.gateway import Door
 from candlewick.simulator.http_server import HttpServer
 from candlewick.simulator.inprocess import LocalHttp
 from candlewick.simulator.mirror_folder import Folder
 from candlewick.simulator.mirror_rows import Rows
-from candlewick.simulator.query import BadRequest, Params, Query, Reply, page
+from candlewick.simulator.query import BadRequest, Params, Query, Reply
+from candlewick.simulator.session import Session
 from candlewick.simulator.streams import INTERVALS
+from candlewick.simulator.trouble import Trouble
 from candlewick.transport import Http
 
 _ENDED = 40 * DAY  # a symbol without files for that long is not traded any more
 _QUOTES = ("USDT", "FDUSD", "TUSD", "BUSD", "USDC", "USD", "BTC", "ETH", "BNB", "EUR", "TRY", "BRL", "JPY")
+_STRUCK = ("rest", "files", "archive")
 _TICK = "0.00000001"
 
 
@@ -28,36 +35,35 @@ class Mirror:
     looked at for every request: files may be added, replaced and removed meanwhile.
     """
 
-    def __init__(self, folder: Path, *, clock: Clock | None = None, truth: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, clock: Clock | None = None, truth: Path | None = None, faults: tuple[Fault, ...] = ()
+    ) -> None:
         """`clock`: what time it is there, which decides what is published (None: the real time).
 
         `truth`: a folder of the same layout whose rows REST gives instead, for tests in which the files are spoiled.
+        `faults`: what goes wrong with REST and the archive, by the clock since now; make it in a running event loop
+        where one of them begins later or ends.
 
         Raises:
-            UsageError: a folder does not hold `data/`.
+            UsageError: a folder does not hold `data/`, or a fault strikes what a mirror does not have.
         """
+        if odd := sorted({fault.kind for fault in faults if KINDS[fault.kind].strikes not in _STRUCK}):
+            raise UsageError(f"a mirror has REST and the archive alone: {', '.join(odd)} cannot happen there")
         self._clock = clock or SystemClock()
-        self._folder = Folder(Path(folder), self._clock)
-        rows = Rows(self._folder if truth is None else Folder(Path(truth), self._clock))
-        self._rest = {"api": _Rest(Market.SPOT, self._clock, rows), "fapi": _Rest(Market.USDM, self._clock, rows)}
+        files = Folder(Path(folder))
+        rows = Rows(files if truth is None else Folder(Path(truth)))
+        trouble = Trouble(_Place(self._clock), faults)
+        desks = {"api": _Rest(Market.SPOT, self._clock, rows), "fapi": _Rest(Market.USDM, self._clock, rows)}
+        self._door = Door(trouble, Archive(files, trouble, self._clock), desks)
         self._server: HttpServer | None = None
         self.asked: Counter[str] = Counter()
         """How often each path was asked for; listings by `?` and their prefix."""
 
     def answer(self, path: str, params: Params) -> Reply:
         """The answer to `GET path?params`: files below `/data/`, REST below `/api/` and `/fapi/`, else a listing."""
-        top = path.lstrip("/").partition("/")[0]
-        if top == "data" and not params:
-            self.asked[path] += 1
-            return self._folder.file(path.lstrip("/"))
-        desk = self._rest.get(top)
-        if desk is not None:
-            self.asked[path] += 1
-            return desk.refuse(path, params) or desk.answer(path, params)
-        if not params and top:
-            return page(404, "404 Not Found")
-        self.asked[f"?{dict(params).get('prefix', '')}"] += 1
-        return self._folder.listing(params)
+        prefix = dict(params).get("prefix")
+        self.asked[path if prefix is None else f"?{prefix}"] += 1
+        return self._door.answer(path, params)
 
     def http(self) -> Http:
         """A client of it without sockets, whatever host its URLs name."""
@@ -79,6 +85,15 @@ class Mirror:
         if self._server is not None:
             await self._server.close()
             self._server = None
+
+
+class _Place:
+    """What trouble needs to know of a place without streams."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.start = clock.now()
+        self.sessions: dict[int, Session] = {}
 
 
 class _Rest(Desk):

@@ -4,15 +4,14 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import md5, sha256
-from io import BytesIO
 from pathlib import Path
-from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-from candlewick.clock import Clock
 from candlewick.errors import UsageError
-from candlewick.simulator.bucket import CHECKSUM, Stored, absent, checksum, listing
-from candlewick.simulator.filenames import DAILY_AFTER, MONTHLY_AFTER, FileName, read_key
-from candlewick.simulator.query import Params, Reply
+from candlewick.simulator.archive_rows import pack, unpack, zipped
+from candlewick.simulator.archive_traps import PAGE, edit, style
+from candlewick.simulator.bucket import CHECKSUM, Stored, checksum
+from candlewick.simulator.faults import Fault
+from candlewick.simulator.filenames import DAILY_AFTER, MONTHLY_AFTER, read_key
 
 _KEPT_BYTES = 256 << 20
 
@@ -22,9 +21,12 @@ _Version = tuple[Path, int, int]
 
 
 class Folder:
-    """Zips as they are, bare CSVs zipped, by key (`data/spot/daily/...`). Files may change and come while it is served."""
+    """Zips as they are, bare CSVs zipped, by key (`data/spot/daily/...`); see `archive.Source`.
 
-    def __init__(self, root: Path, clock: Clock) -> None:
+    Files may change and come while it is served.
+    """
+
+    def __init__(self, root: Path) -> None:
         """`root`: holds `data/`.
 
         Raises:
@@ -35,25 +37,52 @@ class Folder:
                 f"{root} is no mirror of the archive: it must hold a folder data/, such as data/spot/daily/klines/"
             )
         self._root = root
-        self._clock = clock
         self._kept: OrderedDict[_Version, bytes] = OrderedDict()
         self._kept_bytes = 0
         self._digests: dict[tuple[_Version, Callable[[bytes], str]], str] = {}
         self._sizes: dict[_Version, int] = {}
 
-    def file(self, key: str) -> Reply:
-        """The zip or the CHECKSUM of this key, or 404."""
-        if not self._is_published(key.removesuffix(CHECKSUM)):
-            return absent()
-        content = self.read(key) if not key.endswith(CHECKSUM) else self._checksum(key)
-        if content is None:
-            return absent()
-        kind = "binary/octet-stream" if key.endswith(CHECKSUM) else "application/zip"
-        return Reply(200, content, {"content-type": kind})
+    def published_at(self, key: str) -> int | None:
+        """See `archive.Source`; a file whose name says no day is there at once."""
+        if self.version(key) is None:
+            return None
+        name = read_key(key)
+        return 0 if name is None else name.span.end + (MONTHLY_AFTER if name.is_monthly else DAILY_AFTER)
 
-    def listing(self, params: Params) -> Reply:
-        """A page of the listing of everything published."""
-        return listing(params, self._listed, self._stored)
+    def content(self, key: str, faults: tuple[Fault, ...]) -> bytes:
+        """See `archive.Source`."""
+        content = self.read(key)
+        assert content is not None
+        name = read_key(key)
+        if not faults or name is None:
+            return content
+        if any(fault.kind == "not_a_zip" for fault in faults):
+            return PAGE
+        lines, usual = unpack(content, name.kind)
+        return pack(edit(lines, faults, key, name), style(faults, usual), key, name.kind)
+
+    def digest(self, key: str, faults: tuple[Fault, ...]) -> str:
+        """See `archive.Source`."""
+        return _sha256(self.content(key, faults)) if faults else self._digested(key, _sha256)
+
+    def stored(self, asked: str, faults: tuple[Fault, ...], not_before: int) -> Stored:
+        """See `archive.Source`."""
+        key = asked.removesuffix(CHECKSUM)
+        version = self.version(key)
+        assert version is not None
+        changed_at = max(version[1] // 1000, not_before)
+        if not faults and asked == key:
+            etag = self._digested(key, _md5)
+            return Stored(self._sizes[version], changed_at, etag)
+        content = self.content(key, faults)
+        if asked != key:
+            content = self.stated(key) or checksum(self.digest(key, faults), key)
+        return Stored(len(content), changed_at, _md5(content))
+
+    def stated(self, key: str) -> bytes | None:
+        """See `archive.Source`: what stands beside the zip."""
+        beside = self._root / f"{key}{CHECKSUM}"
+        return beside.read_bytes() if beside.is_file() else None
 
     def keys(self, prefix: str) -> list[str]:
         """Keys of zips that begin with `prefix`, sorted, published or not."""
@@ -94,7 +123,7 @@ class Folder:
             return self._kept[version]
         content = version[0].read_bytes()
         if version[0].suffix == ".csv":
-            content = _zipped(version[0].name, content)
+            content = zipped(version[0].name, content)
         self._kept[version] = content
         self._kept_bytes += len(content)
         while self._kept_bytes > _KEPT_BYTES and len(self._kept) > 1:
@@ -102,20 +131,10 @@ class Folder:
             self._kept_bytes -= len(dropped)
         return content
 
-    def _checksum(self, key: str) -> bytes | None:
-        """What stands beside the zip, or what would be right."""
-        zipped = key.removesuffix(CHECKSUM)
-        beside = self._root / key
-        if self.version(zipped) is not None and beside.is_file():
-            return beside.read_bytes()
-        digest = self._digested(zipped, _sha256)
-        return None if digest is None else checksum(digest, zipped)
-
-    def _digested(self, key: str, made: Callable[[bytes], str]) -> str | None:
+    def _digested(self, key: str, made: Callable[[bytes], str]) -> str:
         """What `made` makes of a zip: worked out once for each state of it."""
         version = self.version(key)
-        if version is None:
-            return None
+        assert version is not None
         if (version, made) not in self._digests:
             content = self.read(key)
             assert content is not None
@@ -123,42 +142,10 @@ class Folder:
             self._digests[version, made] = made(content)
         return self._digests[version, made]
 
-    def _stored(self, key: str) -> Stored:
-        zipped = key.removesuffix(CHECKSUM)
-        version = self.version(zipped)
-        etag = self._digested(zipped, _md5)
-        assert version is not None
-        assert etag is not None
-        changed_at = version[1] // 1000
-        if key == zipped:
-            return Stored(self._sizes[version], changed_at, etag)
-        content = self._checksum(key) or b""
-        return Stored(len(content), changed_at, _md5(content))
-
-    def _listed(self, prefix: str) -> list[str]:
-        return [name for key in self.keys(prefix) if self._is_published(key) for name in (key, f"{key}{CHECKSUM}")]
-
-    def _is_published(self, key: str) -> bool:
-        name = read_key(key)
-        return name is None or published_at(name) <= self._clock.now()
-
-
-def published_at(name: FileName) -> int:
-    """When a file appears (binance.md 5.6)."""
-    return name.span.end + (MONTHLY_AFTER if name.is_monthly else DAILY_AFTER)
-
 
 def _leaves(key: str) -> bool:
     """Whether a key would lead out of the folder."""
     return not key.isprintable() or ".." in key.split("/") or key.startswith("/")
-
-
-def _zipped(name: str, content: bytes) -> bytes:
-    """A zip of one file that is the same whenever it is made."""
-    packed = BytesIO()
-    with ZipFile(packed, "w", ZIP_DEFLATED) as archive:
-        archive.writestr(ZipInfo(name), content, ZIP_DEFLATED)
-    return packed.getvalue()
 
 
 def _sha256(content: bytes) -> str:

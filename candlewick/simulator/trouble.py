@@ -8,6 +8,7 @@ from typing import Protocol
 
 from candlewick.clock import Clock, Timer
 from candlewick.market import SECOND
+from candlewick.simulator.archive_traps import strikes
 from candlewick.simulator.faults import ENDLESS, KINDS, Fault
 from candlewick.simulator.mangle import mangle
 from candlewick.simulator.session import Session
@@ -75,6 +76,7 @@ class Trouble:
         self._timers: list[Timer] = []
         self.skew = 0
         """By how many microseconds the server's clock is ahead."""
+        self._replaced = [fault for fault in faults if fault.kind == "replaced_file"]
         now = exchange.clock.now()
         for number, fault in enumerate(faults):
             ends = fault.ends(exchange.start)
@@ -86,6 +88,11 @@ class Trouble:
         """Plan nothing more."""
         for timer in self._timers:
             timer.cancel()
+
+    def replaced_at(self, key: str) -> int:
+        """When a file of the archive was last replaced, in microseconds UTC; 0 where it never was."""
+        ends = [fault.ends(self._exchange.start) for fault in self._replaced if strikes(fault, key)]
+        return max((end for end in ends if end <= self._exchange.clock.now()), default=0)
 
     # Beginning and ending.
 

@@ -18,6 +18,7 @@ import pytest
 from candlewick.clock import ManualClock
 from candlewick.errors import UsageError
 from candlewick.market import MINUTE, parse_time
+from candlewick.simulator.faults import Fault
 from candlewick.simulator.mirror import Mirror
 from candlewick.transport import Answer
 
@@ -257,6 +258,62 @@ def test_mirror_serves_what_the_folder_holds_at_the_moment(small: Path) -> None:
     assert klines(mirror, **asked) == rows
     assert len(klines(Mirror(small, clock=ManualClock(NOW)), **asked)) == 6
     assert mirror.asked[f"/{name}"] == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "count"),
+    [
+        (Fault(kind="truncated_file", number=100), 1440 - 80 - 100),
+        (Fault(kind="repeated_rows", number=5), 1440 - 80 + 5),
+        (Fault(kind="lost_rows", number=7), 1440 - 80 - 7),
+        (Fault(kind="other_header"), 1440 - 80 + 1),
+    ],
+)
+def test_mirror_spoils_real_files_on_their_way_out(recordings: Path, fault: Fault, count: int) -> None:
+    """A fault of the archive strikes real files, with a right checksum; REST and the folder stay as they are."""
+    folder, asked = recordings / "archive", {"symbol": "BTCUSDT", "interval": "1m", "limit": 1000}
+    spoiled = Mirror(folder, clock=ManualClock(NOW), faults=(fault,))
+    name = f"{DAYS}BTCUSDT-1m-2023-03-24.zip"
+    body = get(spoiled, name).body
+    with ZipFile(BytesIO(body)) as packed:
+        assert len(packed.read("BTCUSDT-1m-2023-03-24.csv").splitlines()) == count
+    assert get(spoiled, f"{name}.CHECKSUM").body.startswith(sha256(body).hexdigest().encode())
+    assert klines(spoiled, **asked) == klines(Mirror(folder, clock=ManualClock(NOW)), **asked)
+
+
+def test_mirror_changes_nothing_but_the_unit(real: Mirror, recordings: Path) -> None:
+    """A microsecond file in milliseconds and a millisecond file in microseconds keep every other digit."""
+    other = Mirror(recordings / "archive", clock=ManualClock(NOW), faults=(Fault(kind="other_unit"),))
+    for name, short in (
+        ("monthly/klines/BTCUSDT/5m/BTCUSDT-5m-2025-01", 13),
+        ("daily/klines/BTCUSDT/1h/BTCUSDT-1h-2023-03-24", 16),
+    ):
+        rows = []
+        for mirror in (real, other):
+            with ZipFile(BytesIO(get(mirror, f"data/spot/{name}.zip").body)) as packed:
+                rows.append([row.split(",") for row in packed.read(packed.namelist()[0]).decode().splitlines()])
+        assert {len(row[0]) for row in rows[1]} == {len(row[6]) for row in rows[1]} == {short}
+        for one, two in zip(*rows, strict=True):
+            assert (one[0][:13], one[6][:13]) == (two[0][:13], two[6][:13])
+            assert one[1:6] + one[7:] == two[1:6] + two[7:]
+
+
+def test_mirror_has_the_troubles_of_rest_and_none_of_streams(small: Path) -> None:
+    """REST and the archive fail as a script says; a fault of streams is refused with its name."""
+    down = Fault(kind="server_error", endpoint="/api/*", at=-1.0, duration_s=1e9)
+
+    async def main() -> tuple[int, ...]:
+        clock = ManualClock(NOW)
+        mirror = Mirror(small, clock=clock, faults=(Fault(kind="denied", at=-1.0, duration_s=60.0), down))
+        http = mirror.http()
+        paths = (f"/{DAYS}BTCUSDT-1m-2023-03-01.zip", "/api/v3/time", "/fapi/v1/time")
+        first = [(await http.get(f"http://mirror{path}", (), 10.0)).status for path in paths]
+        clock.advance(60)
+        return (*first, (await http.get(f"http://mirror{paths[0]}", (), 10.0)).status)
+
+    assert asyncio.run(main()) == (403, 503, 200, 200)
+    with pytest.raises(UsageError, match="outage cannot happen"):
+        Mirror(small, faults=(Fault(kind="outage"),))
 
 
 def test_mirror_refuses_paths_out_of_its_folder(small: Path) -> None:
