@@ -107,6 +107,16 @@ class GapClosed(Struct, frozen=True, tag=True):
     reason: str
 
 
+class HistoryLoaded(Struct, frozen=True, tag=True):
+    """The archive and REST were asked for a part of a series; `candles` were got, `missing` are still to be had."""
+
+    series: Series
+    span: Span
+    candles: int
+    files: int
+    missing: int
+
+
 class TradeHole(Struct, frozen=True, tag=True):
     """Trade ids were skipped; `recovered` of `trades` came late or from REST, the rest is lost for the reason given."""
 
@@ -141,5 +151,5 @@ class StoreTrouble(Struct, frozen=True, tag=True):
 
 Event = (
     FeedUp | FeedDown | FeedRenewed | StreamSilent | StreamRevived | CandleRejected | FrameRejected | CandlesStored
-    | CandleRevised | CandleDisputed | GapFound | GapClosed | TradeHole | RestTrouble | ClockOff | StoreTrouble
+    | CandleRevised | CandleDisputed | GapFound | GapClosed | HistoryLoaded | TradeHole | RestTrouble | ClockOff | StoreTrouble
 )  # fmt: skip

@@ -19,6 +19,7 @@ from candlewick.live.liveness import Activity, Watch
 from candlewick.live.stream import Stream
 from candlewick.market import MINUTE, Interval, Quote, Series, Span, Ticker, Trade
 from candlewick.services.crosscheck import CrossCheck
+from candlewick.services.historian import Historian
 from candlewick.services.ledger import Ledger
 from candlewick.services.recorder import Recorder, Rejected
 from candlewick.services.repair import Job, Mended, Repairer
@@ -61,8 +62,11 @@ class Ingest:
     def __init__(
         self, venue: Venue, wants: Wants, store: Store, client: RestClient, dialer: Dialer, *, clock: Clock,
         random: Random, tell: Callable[[Event], None], on_trade: TradeConsumer | None = None,
+        historian: Historian | None = None,
     ) -> None:  # fmt: skip
+        """`historian`: whom to ask for what is old, where REST is not to do it alone."""
         self.venue, self.wants = venue, wants
+        self._historian = historian
         self._client, self._clock, self._on_event = client, clock, tell
         self._on_trade = on_trade or (lambda symbol, trade: self.last_prices.__setitem__(symbol, trade.price))
         # Longer candles that begin with idle minutes may open at their price or at the first trade's: not documented.
@@ -188,6 +192,8 @@ class Ingest:
                 tasks.create_task(self.feed.run())
                 tasks.create_task(self._tick())
                 tasks.create_task(self._scan())
+                if self._historian is not None:
+                    tasks.create_task(self._historian.run())
                 tasks.create_task(_outlive(recording))
         finally:
             self.recorder.close()
@@ -206,6 +212,8 @@ class Ingest:
 
     async def _scan(self) -> None:
         """At start the whole store, then every few minutes what is recent: holes, and what is not yet confirmed."""
+        if self._historian is not None:
+            await self._load_old(self._historian)
         for series in self.recorder.numbers:
             start = self._wanted_from(series) if series in self.ledger.series else None
             await self.scan(series, start)
@@ -217,6 +225,21 @@ class Ingest:
                 await self.scan(series, max(recent, self._wanted_from(series)))
             self.scanned_at = self._clock.now()
             await self._keep_confirmed()
+
+    async def _load_old(self, historian: Historian) -> None:
+        """Have the archive asked for what is long past; what it has not is the scan's to ask for."""
+        until = historian.boundary()
+        old: list[tuple[Series, Span]] = []
+        for series in self.series:
+            end = series.interval.floor(until)
+            hole, _ = await self.recorder.on_store(self.repairer.extent, series, self._wanted_from(series))
+            if hole is not None and hole < end:
+                old.append((series, Span(hole, end)))
+        if not old:
+            return
+        await historian.load(old)
+        for series, span in old:
+            self.ledger.series[series].mended(span.start, span.end, whole=True)
 
     async def scan(self, series: Series, start: int | None) -> None:
         """Ask for the holes of a series since `start` (its first candle when None), and confirm what is live."""

@@ -192,6 +192,12 @@ def _say_gap_closed(event: events.GapClosed) -> str:
     )
 
 
+def _say_history(event: events.HistoryLoaded) -> str:
+    what = f"{_candles(event.series, event.candles)} of {event.series} {event.span} loaded"
+    still = f"; {event.missing} still missing" if event.missing else ""
+    return f"{what} from {_many(event.files, 'archive file')} and REST{still}"
+
+
 def _came_of(recovered: int, reason: str) -> str:
     return f"{recovered} recovered" if reason == "recovered" else f"{recovered} recovered, {reason}"
 
@@ -240,6 +246,7 @@ _SENTENCES: dict[type, tuple[int, Callable[[Any], str]]] = {
     events.CandleDisputed: (logging.WARNING, _say_disputed),
     events.GapFound: (logging.WARNING, _say_gap_found),
     events.GapClosed: (logging.INFO, _say_gap_closed),
+    events.HistoryLoaded: (logging.INFO, _say_history),
     events.TradeHole: (logging.WARNING, _say_trade_hole),
     events.RestTrouble: (
         logging.WARNING,

@@ -21,7 +21,10 @@ from candlewick.live.connection import PicowsDialer
 from candlewick.market import DAY, Series
 from candlewick.services import snapshot
 from candlewick.services.histogram import Histogram
+from candlewick.services.historian import Historian
 from candlewick.services.ingest import Ingest, Wants
+from candlewick.services.load import Loader
+from candlewick.services.loading import archive_clients
 from candlewick.services.observer import Observer
 from candlewick.services.pauses import keep_pauses
 from candlewick.services.recorder import Recorder
@@ -76,7 +79,7 @@ class Run:
         self.ingest: Ingest | None = None
         self.clock_behind_ms = 0.0
         self.waiting_for = "the exchange's first answer"
-        self._dialer, self._random, self._on_trade = dialer, random, on_trade
+        self._http, self._dialer, self._random, self._on_trade = http, dialer, random, on_trade
         self._started_at = clock.now()
 
     async def run(self) -> None:
@@ -124,8 +127,24 @@ class Run:
         )
         return Ingest(
             self.venue, wants, self.store, self.client, self._dialer, clock=self.clock, random=self._random,
-            tell=self.observer.tell, on_trade=self._on_trade,
+            tell=self.observer.tell, on_trade=self._on_trade, historian=self._historian(),
         )  # fmt: skip
+
+    def _historian(self) -> Historian | None:
+        """Who asks the archive; nobody where REST is simulated and the archive is the real one, or the other way round."""
+        settings, archive = self.settings, self.venue.archive
+        if (settings.api_url == self.venue.api_url) != (settings.binance_archive_url == archive.url):
+            return None
+
+        def new_loader() -> Loader:
+            tell = self.observer.tell
+            clients = archive_clients(settings, self._http, self.clock, self._random, tell)
+            return Loader(
+                self.store, *clients, self.client, self.clock, tell, in_flight=settings.archive_downloads,
+                threshold_months=settings.monthly_threshold_months,
+            )  # fmt: skip
+
+        return Historian(new_loader, self.store, archive, self.venue.market, self.clock, self.observer.tell)
 
     async def _follow_clock(self, *, patient: bool) -> bool:
         """Learn the exchange's time, however long it takes if `patient`; False if it is yet to be learnt.

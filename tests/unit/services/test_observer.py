@@ -32,6 +32,7 @@ ONE_OF_EACH: tuple[events.Event, ...] = (
     events.CandleRevised(SERIES, CANDLE, CANDLE, ("volume",)),
     events.GapFound(SERIES, Span(NOW - 3 * MINUTE, NOW), 3, "scan"),
     events.GapClosed(SERIES, Span(NOW - 3 * MINUTE, NOW), 3, 3, "recovered"),
+    events.HistoryLoaded(SERIES, Span(NOW - 3 * MINUTE, NOW), 3, 1, 0),
     events.TradeHole("btcusdt@trade", 77, 2, 1, "REST has no more"),
     events.RestTrouble("klines", "timed out", 2.0),
     events.ClockOff(-1500.0),
@@ -97,7 +98,7 @@ def test_observer_names_a_gap_as_operators_look_for_it(log: io.StringIO) -> None
     assert hourly["message"].startswith("2 candles of 1h missing from")
 
 
-@pytest.mark.parametrize(("level", "expected"), [("debug", 16), ("info", 15), ("warn", 11), ("error", 1)])
+@pytest.mark.parametrize(("level", "expected"), [("debug", 17), ("info", 16), ("warn", 11), ("error", 1)])
 def test_log_level_is_respected(log: io.StringIO, level: str, expected: int) -> None:
     """LOG_LEVEL decides what is written, and never what is counted."""
     start_logging(LogLevel(level), log)

@@ -15,6 +15,7 @@ from candlewick.events import Event, StoreTrouble
 from candlewick.exchanges.exchange import StreamKind
 from candlewick.history.client import SPEED_HEADER
 from candlewick.market import MINUTE, SECOND, Interval, Market, Series, parse_time
+from candlewick.services.pauses import keep_pauses
 from candlewick.services.status import Status
 from candlewick.services.supervisor import CLOCK_EVERY_S, Run
 from candlewick.simulator.exchange import Exchange
@@ -79,6 +80,7 @@ class Theatre:
             log(event)
 
         self.run.observer.tell = tell  # type: ignore[method-assign]
+        keep_pauses(self.run.budget, self.store, settings.api_url, self.clock, tell)
 
     def start(self) -> None:
         self.running = asyncio.ensure_future(self.run.run())
