@@ -111,7 +111,7 @@ def _page(keys: Sequence[str], wanted: Asked) -> tuple[list[str], list[str], str
             continue
         if len(files) + len(folders) >= most:
             return files, folders, last or None
-        (files if cut < 0 else folders).append(entry)
+        (folders if cut >= 0 or entry.endswith("/") else files).append(entry)
         last = entry
     return files, folders, None
 

@@ -40,7 +40,7 @@ class Door:
             reply = desk.answer(path, params)
         elif top == "data":
             reply = self._archive.file(path)
-        elif not top or "prefix" in dict(params):
+        elif {"prefix", "delimiter"} & dict(params).keys():
             reply = self._archive.listing(params)
         else:
             reply = page(404, "404 Not Found")

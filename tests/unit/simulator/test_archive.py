@@ -93,6 +93,8 @@ def test_archive_lists_folders() -> None:
     intervals = client.get("/", delimiter="/", prefix="data/spot/monthly/klines/BTCUSDT/").body.decode()
     assert "<Prefix>data/spot/daily/klines/OLDUSDT/</Prefix>" in symbols
     assert "<Prefix>data/spot/monthly/klines/BTCUSDT/1mo/</Prefix>" in intervals
+    top = client.get("/", prefix="").body.decode()
+    assert "<CommonPrefixes><Prefix>data/spot/daily/</Prefix></CommonPrefixes>" in top
 
 
 @pytest.mark.parametrize("market", list(Market))
