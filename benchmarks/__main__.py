@@ -24,10 +24,11 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", choices=BENCHMARKS, action="append", help="run this one; may be repeated")
-    parser.add_argument("--full", action="store_true", help="memory over 10 M messages rather than 2 M")
+    parser.add_argument("--full", action="store_true", help="memory over 10 M messages rather than 2 M; ArcticDB beside the store")
     args = parser.parse_args()
     if args.full:
         BENCHMARKS["memory"] = partial(memory.memory, full=True)
+        BENCHMARKS["store"] = partial(stored.stored, full=True)
     results: list[Result] = []
     failed = False
     for name in args.only or BENCHMARKS:

@@ -1,4 +1,4 @@
-"""The embedded store: how fast candles are kept and come back, and how much room they take.
+"""The embedded store: how fast candles are kept and come back, and how much room they take; Parquet beside it.
 
 Run as `python -m benchmarks.store`. The candles are synthetic with the digits of BTCUSDT: prices of two decimal
 places in a random walk, amounts of five, quote amounts of seven. The folder is removed afterwards.
@@ -11,23 +11,32 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from statistics import median
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from candlewick.market import DAY, MINUTE, Interval, Market, Series
+from candlewick.stores.blocks.kernel import loaded
 from candlewick.stores.lmdb import LmdbReader, LmdbStore
 from candlewick.stores.store import ROW, Rows, Source
 
 START = 1_500_000_000_000_000 // DAY * DAY
 YEARS_OF_MINUTES = 10 * 525_600
+DAY_READ = START + 3_000 * DAY
+RUNS = 3
+CANDLE = tuple(name for name in ROW.names if name not in {"series", "source"})
 BTC = Series(Market.SPOT, "BTCUSDT", Interval("1m"))
 
 
 class Row(NamedTuple):
+    """One line; `target` is the least value, or the most where `most` is set."""
+
     what: str
     value: float
     unit: str
+    target: float | None = None
+    most: bool = False
 
 
 def candles(count: int, number: int = 0, first: int = START, seed: int = 1) -> Rows:
@@ -55,13 +64,13 @@ def candles(count: int, number: int = 0, first: int = START, seed: int = 1) -> R
 
 
 def seconds(action: Callable[[], object], times: int = 1) -> float:
-    """The best of some runs: what the machine can do when nothing else runs on it."""
-    best = float("inf")
+    """The median of some runs. What one of them returns is dropped before the next, as programs do."""
+    taken = []
     for _ in range(times):
         begun = time.perf_counter()
         action()
-        best = min(best, time.perf_counter() - begun)
-    return best
+        taken.append(time.perf_counter() - begun)
+    return median(taken)
 
 
 def percentiles(samples: list[float]) -> tuple[float, float]:
@@ -69,35 +78,79 @@ def percentiles(samples: list[float]) -> tuple[float, float]:
     return ordered[len(ordered) // 2] * 1e3, ordered[int(len(ordered) * 0.99)] * 1e3
 
 
-def bulk(store: LmdbStore) -> list[Row]:
-    """Ten years of 1m, a month of rows a call, as an archive is loaded."""
-    rows = candles(YEARS_OF_MINUTES, store.number(BTC))
-    months = np.array_split(rows, 120)
-    taken = seconds(lambda: [store.write(month) for month in months])
+def written(place: Path, rows: Rows, calls: int) -> float:
+    """Seconds to write rows into a new store in so many calls, each synced."""
+    shutil.rmtree(place, ignore_errors=True)
+    store = LmdbStore.open(place, write=True)
+    store.number(BTC)
+    parts = np.array_split(rows, calls)
+    taken = seconds(lambda: [store.write(part) for part in parts])
+    store.close()
+    return taken
+
+
+def bulk(place: Path, rows: Rows) -> list[Row]:
+    """Ten years of 1m as an archive is loaded; the store of the last run stays."""
+    yearly = median(written(place, rows, 10) for _ in range(RUNS))
+    monthly = median(written(place, rows, 120) for _ in range(RUNS))
+    store = LmdbStore.open(place, write=True)
+    months = np.array_split(rows, 120)[:12]
+    again = seconds(lambda: [store.write(month) for month in months])
     size = store.size
-    again = seconds(lambda: [store.write(month) for month in months[:12]])
+    store.close()
     return [
-        Row("write ten years of 1m, a month a call, synced", len(rows) / taken / 1e6, "M rows/s"),
-        Row("write a year of them again (nothing changes)", sum(map(len, months[:12])) / again / 1e6, "M rows/s"),
-        Row("on disk", size / len(rows), "bytes/row"),
+        Row("write ten years of 1m, a year a call, synced", len(rows) / yearly / 1e6, "M rows/s", 4),
+        Row("write ten years of 1m, a month a call, synced", len(rows) / monthly / 1e6, "M rows/s"),
+        Row("write a year of them again (nothing changes)", sum(map(len, months)) / again / 1e6, "M rows/s"),
+        Row("on disk", size / len(rows), "bytes/row", 30, most=True),
     ]
 
 
 def reads(reader: LmdbReader) -> list[Row]:
-    day = START + 3_000 * DAY
     count = YEARS_OF_MINUTES
 
-    def one_day() -> None:
-        assert len(reader.read(BTC, day, day + DAY)) == 1_440
+    def one_day(how: Callable[..., Any]) -> float:
+        return seconds(lambda: how(BTC, DAY_READ, DAY_READ + DAY), 200) * 1e3
 
-    one_day()
-    slices = [seconds(one_day) for _ in range(200)]
+    assert len(reader.read(BTC, DAY_READ, DAY_READ + DAY)) == 1_440
+    full = seconds(lambda: reader.columns(BTC, columns=CANDLE), 3 * RUNS)
     return [
-        Row("read all, a column each", count / seconds(lambda: reader.columns(BTC), 5) / 1e6, "M rows/s"),
-        Row("read all, as rows", count / seconds(lambda: reader.read(BTC), 3) / 1e6, "M rows/s"),
-        Row("read one column", count / seconds(lambda: reader.columns(BTC, columns=["close"]), 5) / 1e6, "M values/s"),
-        Row("read a day as rows, p50", percentiles(slices)[0], "ms"),
+        Row("read ten years, all 11 columns of a candle", count / full / 1e6, "M rows/s", 45),
+        Row("read ten years as rows", count / seconds(lambda: reader.read(BTC), RUNS) / 1e6, "M rows/s"),
+        Row(
+            "read one column of ten years",
+            count / seconds(lambda: reader.columns(BTC, columns=["close"]), 3 * RUNS) / 1e6, "M values/s", 200,
+        ),
+        Row("read a day, all columns, p50", one_day(reader.columns), "ms", 0.5, most=True),
+        Row("read a day as rows, p50", one_day(reader.read), "ms", 0.5, most=True),
         Row("read the newest 500 as rows", seconds(lambda: reader.read(BTC, last=500), 50) * 1e3, "ms"),
+    ]  # fmt: skip
+
+
+def parquet(place: Path, rows: Rows) -> list[Row]:
+    """The same candles as one Parquet file, written and read by polars."""
+    import polars as pl
+
+    frame = pl.DataFrame({name: np.ascontiguousarray(rows[name]) for name in CANDLE})
+    file = place / "candles.parquet"
+    write = seconds(lambda: frame.write_parquet(file, compression="zstd"), RUNS)
+    count = len(rows)
+
+    def one_day() -> None:
+        opens = pl.col("open_time")
+        found = pl.scan_parquet(file).filter(opens >= DAY_READ, opens < DAY_READ + DAY).collect()
+        assert len(found) == 1_440
+
+    full, column = (
+        seconds(lambda: pl.read_parquet(file), RUNS),
+        seconds(lambda: pl.read_parquet(file, columns=["close"]), RUNS),
+    )
+    return [
+        Row("the same in Parquet (polars, zstd): write", count / write / 1e6, "M rows/s"),
+        Row("the same in Parquet: read all 11 columns", count / full / 1e6, "M rows/s"),
+        Row("the same in Parquet: read one column", count / column / 1e6, "M values/s"),
+        Row("the same in Parquet: read a day", seconds(one_day, 20) * 1e3, "ms"),
+        Row("the same in Parquet: on disk", file.stat().st_size / count, "bytes/row"),
     ]
 
 
@@ -130,10 +183,21 @@ def live(store: LmdbStore) -> list[Row]:
 
 
 def run() -> list[Row]:
+    """All of it, on all processors: reads and large writes use them."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, range(os.cpu_count() or 1))
     folder = Path(tempfile.mkdtemp(prefix="candlewick-bench-"))
     try:
-        store = LmdbStore.open(folder, write=True)
-        found = bulk(store) + reads(store) + live(store)
+        rows = candles(YEARS_OF_MINUTES)
+        found = bulk(folder / "bulk", rows)
+        reader = LmdbStore.open(folder / "bulk", write=False)
+        found += reads(reader)
+        reader.close()
+        found += parquet(folder, rows)
+        del rows
+        store = LmdbStore.open(folder / "live", write=True)
+        store.number(BTC)
+        found += live(store)
         store.close()
     finally:
         shutil.rmtree(folder)
@@ -142,9 +206,10 @@ def run() -> list[Row]:
 
 def main() -> None:
     rows = run()
+    kernel = "with its compiled kernel" if loaded() else "without a compiled kernel"
     print(
-        f"embedded store in {tempfile.gettempdir()}: {os.cpu_count()} cores, {platform.machine()}, "
-        f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}"
+        f"embedded store {kernel}, in {tempfile.gettempdir()}: {os.cpu_count()} cores, {platform.machine()}, "
+        f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}; medians"
     )
     for row in rows:
         print(f"  {row.what:<48} {row.value:>9.2f} {row.unit}")

@@ -116,7 +116,8 @@ class Block:
         if start == end:
             return
         try:
-            self._fill(_Part(self, start, end, out), out)
+            with np.errstate(all="ignore"):  # what nobody has written may overflow
+                self._fill(_Part(self, start, end, out), out)
         except (ValueError, IndexError, KeyError, OverflowError) as error:
             raise self.senseless(str(error)) from None
 

@@ -150,7 +150,7 @@ static const Column *column_of(Block *block, int which) {
         if (column->coding == PREDICTED && (!column->width || which < OPEN || which >= CLOSE) && which != QUOTE &&
             which != TAKER_QUOTE)
             return NULL;
-        if (which < OPEN && !(column->base > -EXACT && column->base < EXACT)) return NULL;
+        if (!(column->base > -EXACT && column->base < EXACT)) return NULL;
         for (int part = 0; part < 3 && PARTS[column->width][part]; part++) {
             size_t bytes = padded(PARTS[column->width][part] * (size_t)block->rows);
             if (bytes > end - at) return NULL;
