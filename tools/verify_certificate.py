@@ -15,6 +15,7 @@ import sys
 from bisect import bisect_right
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
 from math import gcd
 from operator import itemgetter
 from typing import Any, NoReturn
@@ -47,6 +48,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOST_STRAYS = 20_000
 MOST_PRINTED = 1_000
 NEVER = 1 << 62
+EXACT_DIGITS = 15
+"""So many characters have no more digits than every double tells apart."""
 
 Row = tuple[int, bytes]
 
@@ -533,9 +536,11 @@ class Export:
                 time = int(time)
                 row = pack(time * 1000, float(a), float(b), float(c), float(d), float(e), int(f) * 1000, float(g),
                            int(h), float(i), float(j))  # fmt: skip
+                if max(map(len, fields)) > EXACT_DIGITS:
+                    require_shortest(pick(fields))
                 if len(fields) != width:
                     raise ValueError(f"it has {len(fields)} fields, the header {width}")  # noqa: TRY301 - as the others
-            except (ValueError, IndexError, struct.error) as error:
+            except (ValueError, IndexError, struct.error, InvalidOperation) as error:
                 self.report(f"line {number}: cannot be read as a candle: {error}")
                 continue
             if name_of is not None and name_of(fields) != wanted_name:
@@ -616,6 +621,13 @@ def plain(fields: list[str], pick: Any) -> list[str]:  # noqa: ANN401 - operator
         if not re.fullmatch(r"[-+.0-9eEinfa]+", field, re.ASCII):
             raise ValueError(f"{field!r} is no plain number")
     return fields
+
+
+def require_shortest(fields: tuple[str, ...]) -> None:
+    """Beyond 15 digits several decimals are one double: only the shortest of them is how it is written."""
+    for at, field in enumerate(fields):
+        if at not in INTEGERS and Decimal(field) != Decimal(repr(float(field))):
+            raise ValueError(f"{field} is not the shortest text of its number")
 
 
 def grid_of(one: dict[str, Any]) -> Grid:

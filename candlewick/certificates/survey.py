@@ -60,8 +60,10 @@ def read_part(reader: StoreReader, series: Series, span: Span) -> Part:
         StoreDamaged: a block cannot be read, or its rows are not what a series can hold.
     """
     columns = reader.columns(series, span.start, span.end, columns=[*COLUMNS, "source"])
-    times = columns["open_time"]
+    times, sources = columns["open_time"], columns["source"]
     _check_times(series, times, span)
+    if len(sources) and not min(Source) <= sources.min() <= sources.max() <= max(Source):
+        raise StoreDamaged(f"the store holds candles of {series} from no known source: see `candlewick verify`")
     return Part(times, columns)
 
 

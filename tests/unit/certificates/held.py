@@ -17,7 +17,7 @@ from candlewick.stores.store import ROW, Absence, Reason, Rows, Source, Store, S
 T0 = parse_time("2023-03-01")
 SERIES = Series.parse("spot:BTCUSDT:1m")
 ROWS = 20_000
-"""They lie in four blocks."""
+"""They lie in three blocks."""
 OUTAGE = Span(T0 + 9_000 * MINUTE, T0 + 9_080 * MINUTE)
 MISSING = Span(T0 + 12_000 * MINUTE, T0 + 12_001 * MINUTE)
 ARCHIVED_UNTIL = T0 + 11 * DAY
