@@ -122,6 +122,14 @@ def test_judge_takes_nothing_from_outside_the_span() -> None:
     assert found.remark == "2 out of order; 4 outside its time"
 
 
+@pytest.mark.parametrize("rows", [[candle(-1), *HOURLY], [*HOURLY, candle(60)]])
+def test_judge_takes_nothing_from_next_to_the_span(rows: list[Candle]) -> None:
+    """A single row beside the span, in order, is seen as well."""
+    found = judged(rows)
+    assert found.rows.tobytes() == judged(HOURLY).rows.tobytes()
+    assert (found.outside, found.unordered, found.remark) == (1, 0, "1 outside its time")
+
+
 def test_judge_refuses_rows_off_the_grid() -> None:
     """A candle that opens off the grid is no candle of the series (2018-02-09), and the minute around it is missing."""
     found = judged([*HOURLY[:20], candle(20, open_time=START + 20 * MINUTE + 14_789_000), *HOURLY[21:]])
