@@ -3,9 +3,8 @@
 `import candlewick` is cheap: what needs a store or a frame library is imported when it is first used.
 """
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:  # nothing but the version is loaded by `import candlewick`
+TYPE_CHECKING = False  # type checkers know the name; importing `typing` for it would be most of the time
+if TYPE_CHECKING:
     from pathlib import Path
 
     from candlewick.reading.database import Database

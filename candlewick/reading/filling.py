@@ -55,23 +55,31 @@ def fill_flat(held: Columns, interval: Interval, span: Span, close_before: float
     `filled` besides: which rows were made.
     """
     times = grid(interval, span)
-    at = np.searchsorted(times, held["open_time"])
-    made = np.ones(len(times), np.bool_)
-    made[at] = False
-    closes = np.concatenate([[close_before], held["close"]])[np.cumsum(~made)]
-    filled: Columns = {"filled": made}
+    is_made = np.ones(len(times), np.bool_)
+    is_made[_places(interval, times, held["open_time"])] = False
+    is_held = ~is_made
+    made = np.flatnonzero(is_made)
+    closes = np.concatenate([[close_before], held["close"]])[np.searchsorted(held["open_time"], times[made])]
+    filled: Columns = {"filled": is_made}
     for name, values in held.items():
         if name == "open_time":
             filled[name] = times
             continue
+        filled[name] = np.zeros(len(times), values.dtype)
+        filled[name][is_held] = values
         if name in _PRICES:
-            filled[name] = closes.copy()
+            filled[name][made] = closes
         elif name == "close_time":
-            filled[name] = _close_times(interval, times)
-        else:
-            filled[name] = np.zeros(len(times), values.dtype)
-        filled[name][at] = values
+            filled[name][made] = _close_times(interval, times[made])
     return filled
+
+
+def _places(interval: Interval, times: npt.NDArray[np.int64], held: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Where in the grid `times` the open times `held` are."""
+    if not interval.is_fixed or not len(times):
+        return np.searchsorted(times, held)
+    places: npt.NDArray[np.int64] = (held - times[0]) // interval.nominal
+    return places
 
 
 def _close_times(interval: Interval, times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
