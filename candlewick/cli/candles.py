@@ -25,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--format", choices=FORMATS, help="table (default), csv, json, parquet or arrow")
     parser.add_argument("--output", metavar="FILE", help="write to a file instead of stdout")
+    parser.add_argument(
+        "--revisions", action="store_true", help="show values that were replaced, beside those that replaced them"
+    )
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -38,6 +41,8 @@ def execute(args: argparse.Namespace) -> int:
         raise UsageError(f"--limit {args.limit} is not possible: it must be 1 or more")
     if form in {"parquet", "arrow"} and args.output is None and sys.stdout.isatty():
         raise UsageError(f"{form} is no text for a terminal: use --output FILE, or redirect stdout")
+    if args.revisions:
+        return _show_revisions(args, form, start, end)
     settings = settings_of(args)
     limit = args.limit
     if form == "table" and limit is None and start is None and end is None:
@@ -54,6 +59,26 @@ def execute(args: argparse.Namespace) -> int:
         _write(formats.to_csv(rows) if form == "csv" else formats.to_json(rows), args.output)
     else:
         _write([formats.to_binary(rows, form)], args.output)
+    return 0
+
+
+def _show_revisions(args: argparse.Namespace, form: str, start: int | None, end: int | None) -> int:
+    from candlewick.cli import revisions
+    from candlewick.cli.stored import chosen, reading
+
+    if form in {"parquet", "arrow"}:
+        raise UsageError(f"--revisions has no format {form}: there are table, csv and json")
+    settings = settings_of(args)
+    with reading(settings) as store:
+        (info,) = chosen(store, choice_of(args, settings))
+        found = revisions.revisions_of(store, info.series, start, end, args.limit)
+    if form == "table":
+        if not found:
+            print(f"nothing of {info.series} was revised there", file=sys.stderr)
+            return 0
+        _write([revisions.to_text(found, bold=args.output is None and sys.stdout.isatty())], args.output)
+    else:
+        _write(revisions.to_csv(found) if form == "csv" else revisions.to_json(found), args.output)
     return 0
 
 

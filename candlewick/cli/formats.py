@@ -26,7 +26,7 @@ def to_csv(rows: Rows) -> Iterator[str]:
     """A header, then the candles, many lines at a time."""
     yield ",".join(COLUMNS) + "\n"
     for part in _parts(rows):
-        columns = [list(map(_text, part[name])) for name in COLUMNS]
+        columns = [list(map(number_text, part[name])) for name in COLUMNS]
         yield "".join(f"{','.join(line)}\n" for line in zip(*columns, strict=True))
 
 
@@ -44,7 +44,7 @@ def to_text(rows: Rows, *, bold: bool) -> str:
     """A table for people."""
     part = {name: [] if not len(rows) else rows[name].tolist() for name in COLUMNS}
     cells = [
-        [format_time(value) for value in part[name]] if name in _TIMES else [_text(value) for value in part[name]]
+        [format_time(value) for value in part[name]] if name in _TIMES else [number_text(value) for value in part[name]]
         for name in COLUMNS
     ]
     right = frozenset(COLUMNS) - _TIMES
@@ -78,7 +78,7 @@ def _parts(rows: Rows) -> Iterator[dict[str, list[Any]]]:
         yield {name: (part[name] // 1000 if name in _TIMES else part[name]).tolist() for name in COLUMNS}
 
 
-def _text(value: float) -> str:
+def number_text(value: float) -> str:
     """The shortest decimals that are this very double, without an exponent: `0.00001234`, not `1.234e-05`."""
     text = repr(value)
     return format(Decimal(text), "f") if "e" in text else text
