@@ -11,6 +11,7 @@ from candlewick.errors import UsageError
 
 if TYPE_CHECKING:  # numpy waits until the command runs
     from candlewick.certificates.finding import Finding
+    from candlewick.config import Settings
     from candlewick.stores.store import StoreReader
 
 HELP = "check a certificate against the store, or the whole store against itself; exit code 1 if something differs"
@@ -19,6 +20,9 @@ HELP = "check a certificate against the store, or the whole store against itself
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See `Command.add_arguments`."""
     parser.add_argument("file", metavar="FILE", nargs="?", help="a certificate (default: check the whole store)")
+    parser.add_argument(
+        "--online", action="store_true", help="also ask the archive whether the files that were used are still the same"
+    )
     add_overrides(parser, ("store",))
 
 
@@ -29,6 +33,8 @@ def execute(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     with reading(settings) as store:
         found, is_complete, proved = _certificate(args.file, store) if args.file else _store(store)
+        if args.online:
+            found += _online(settings, store)
     if args.json:
         print_json([
             {
@@ -46,6 +52,14 @@ def execute(args: argparse.Namespace) -> int:
         return 1
     print(proved, file=sys.stderr)
     return 0 if is_complete else 3
+
+
+def _online(settings: "Settings", store: "StoreReader") -> "list[Finding]":
+    import asyncio
+
+    from candlewick.services.online import compare_online
+
+    return asyncio.run(compare_online(settings, store, lambda _: None))
 
 
 def _certificate(path: str, store: "StoreReader") -> "tuple[list[Finding], bool, str]":
@@ -67,9 +81,10 @@ def _store(store: "StoreReader") -> "tuple[list[Finding], bool, str]":
     from candlewick.certificates.audit import verify_store
     from candlewick.cli.stored import gaps_of
     from candlewick.clock import SystemClock
+    from candlewick.services.agreement import compare_intervals
     from candlewick.stores.store import Reason
 
-    found = verify_store(store, SystemClock().now())
+    found = [*verify_store(store, SystemClock().now()), *compare_intervals(store)]
     wrong = any(not one.is_note for one in found)
     series = store.series()
     missing = (
