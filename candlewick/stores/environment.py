@@ -103,6 +103,8 @@ class Environment:
         self._env: Any = None
         self._writes = False
         self._inode = 0
+        self.generation = 0
+        """Counts up when another file is read than before: what was remembered of the old one is worth nothing."""
 
     def admit(self, *, write: bool, map_size: int) -> None:
         """One more user; the file is opened, or opened again for writing, as needed."""
@@ -143,6 +145,11 @@ class Environment:
             if self._is_replaced():
                 self._env.close()
                 self._env = self._open(write=self._writes, map_size=0)
+                self.generation += 1
+
+    def end_writing(self) -> None:
+        """This process is not the writer any more."""
+        self._writes = False
 
     @property
     def size(self) -> int:
@@ -156,7 +163,8 @@ class Environment:
         with explained(self.path):
             while True:
                 with self._gate.together():
-                    replaced = self._is_replaced()
+                    # Who writes holds the lock of the file it has, and goes over to another only by itself.
+                    replaced = not self._writes and self._is_replaced()
                     transaction = None if replaced else self._begin()
                     if transaction is not None:
                         with transaction:
@@ -183,9 +191,12 @@ class Environment:
     def _is_replaced(self) -> bool:
         """Whether another file stands at the path: the store was compacted."""
         try:
-            return (self.path / "data.mdb").stat().st_ino != self._inode
+            return self._inode_now() != self._inode
         except FileNotFoundError:  # the folder is gone; what was opened can still be read
             return False
+
+    def _inode_now(self) -> int:
+        return (self.path / "data.mdb").stat().st_ino
 
     def _begin(self) -> Any:  # noqa: ANN401  # lmdb's transaction; its types are optional
         """A read transaction, or None where the map must be adopted first."""
@@ -208,6 +219,7 @@ class Environment:
         new = not (self.path / "data.mdb").exists()
         if new and not write:
             raise StoreError(f"there is no store at {self.path}: write one first, or name another with --store")
+        inode = 0 if new else self._inode_now()  # before it is opened: a later one is noticed when it is read
         try:
             env = lmdb.open(
                 str(self.path), map_size=map_size if write else 0, readonly=not write, max_dbs=len(DATABASES),
@@ -223,7 +235,7 @@ class Environment:
                 _sync_folder(self.path)
                 _sync_folder(self.path.parent)
             env.reader_check()
-            self._inode = (self.path / "data.mdb").stat().st_ino
+            self._inode = inode or self._inode_now()
         except BaseException:
             env.close()
             raise

@@ -206,6 +206,7 @@ class LmdbStore(LmdbReader):
                         while self.fold(_JOURNAL_ROWS):
                             pass
             finally:
+                self._environment.end_writing()
                 super().close()
                 self._writer_lock.release()
 

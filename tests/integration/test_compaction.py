@@ -164,6 +164,45 @@ def test_readers_read_on_and_go_over(folder: Path) -> None:
     reader.close()
 
 
+def test_reader_goes_over_to_a_store_that_was_made_anew(folder: Path, tmp_path: Path) -> None:
+    """Where the store was removed and another made, nothing is told of the new one by what was known of the old one."""
+    reader = LmdbStore.open(folder, write=False)
+    assert reader.read(MINUTES).size
+    other = tmp_path / "other"
+    with LmdbWriter(other) as store:
+        store.write(rows_at(store.number(MONTHS), np.array([START]), Source.REST, 3))
+        store.write(minutes(store.number(MINUTES), 0, 7, seed=5))
+        expected = fingerprint(store)
+    shutil.rmtree(folder)
+    assert reader.read(MINUTES).size, "the old one can be read as long as no other is there"
+    other.rename(folder)
+    assert fingerprint(reader) == expected
+    reader.close()
+
+
+def test_reader_of_a_former_writer_goes_over(folder: Path) -> None:
+    """A process that wrote and only reads now does not stay with the old file."""
+    with LmdbWriter(folder):
+        reader = LmdbStore.open(folder, write=False)
+    assert _compact_elsewhere(folder) == 0
+    assert _write_elsewhere(folder) == 0
+    assert reader.read(MINUTES)["open_time"][-1] == START + 30_000 * MINUTE
+    reader.close()
+
+
+def _write_elsewhere(folder: Path) -> int:
+    child = CONTEXT.Process(target=write_one, args=(folder,))
+    child.start()
+    child.join()
+    return int(child.exitcode or 0)
+
+
+def write_one(folder: Path) -> None:
+    """Write one candle."""
+    with LmdbWriter(folder) as store:
+        store.write(minutes(0, 30_000, 1))
+
+
 class LmdbWriter:
     """A writer in a `with`."""
 
