@@ -33,7 +33,8 @@ def january(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store.close()
 
 
-def test_examples_of_the_page_run(january: None, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("january")
+def test_examples_of_the_page_run(capsys: pytest.CaptureFixture[str]) -> None:
     """All examples, in order, as one program."""
     examples = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     known: dict[str, object] = {}

@@ -48,12 +48,14 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ],
     ids=repr,
 )
-def test_time_is_the_same_in_every_spelling(value: object, elsewhere: None) -> None:
+@pytest.mark.usefixtures("elsewhere")
+def test_time_is_the_same_in_every_spelling(value: object) -> None:
     """Noon UTC is noon UTC, whatever zone the machine is in."""
     assert to_time(value, "start") == NOON
 
 
-def test_date_is_midnight_in_utc(elsewhere: None) -> None:
+@pytest.mark.usefixtures("elsewhere")
+def test_date_is_midnight_in_utc() -> None:
     """A date has no zone, and begins in UTC."""
     assert to_time(date(2024, 3, 10), "start") == NOON - 12 * HOUR == to_time("2024-03-10", "start")
 

@@ -52,9 +52,8 @@ def test_opening_loads_no_frame_library(tmp_path: Path) -> None:
     assert done.stdout.split() == []
 
 
-def test_url_is_opened_whatever_the_settings(
-    tmp_path: Path, nobodys_settings: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("nobodys_settings")
+def test_url_is_opened_whatever_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that is named needs no settings, and impossible ones do not matter."""
     monkeypatch.setenv("MARKET", "no such market")
     url = filled_store(tmp_path)
@@ -64,9 +63,8 @@ def test_url_is_opened_whatever_the_settings(
         assert repr(db) == f"<candlewick.Database {url}>"
 
 
-def test_store_of_the_settings_is_opened(
-    tmp_path: Path, nobodys_settings: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("nobodys_settings")
+def test_store_of_the_settings_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a URL: a file that is named, the environment, the file in the working directory, the data folder."""
     stores = {name: filled_store(tmp_path / name) for name in ("named", "environment", "here")}
     named = tmp_path / "named.toml"
@@ -85,9 +83,8 @@ def test_store_of_the_settings_is_opened(
         candlewick.open()
 
 
-def test_market_of_the_settings_is_meant(
-    tmp_path: Path, nobodys_settings: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("nobodys_settings")
+def test_market_of_the_settings_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no market is named it is that of the settings, and spot for a store that is named."""
     url = filled_store(tmp_path, Market.USDM)
     monkeypatch.setenv("STORE", url)

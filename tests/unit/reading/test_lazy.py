@@ -79,7 +79,8 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("engine", ["in-memory", "streaming"])
 @pytest.mark.parametrize("query", QUERIES)
-def test_lazy_frame_answers_as_an_eager_one(query: str, engine: EngineType, memory: Store, small_windows: None) -> None:
+@pytest.mark.usefixtures("small_windows")
+def test_lazy_frame_answers_as_an_eager_one(query: str, engine: EngineType, memory: Store) -> None:
     """Every query gives the same rows from both, on both of the engines of polars."""
     write_grid(memory, MINUTE_SERIES, 1_440, without=HOLES)
     db = database(memory)
@@ -92,7 +93,8 @@ def test_lazy_frame_answers_as_an_eager_one(query: str, engine: EngineType, memo
 
 
 @pytest.mark.parametrize("style", ["ccxt", "freqtrade", "binance"])
-def test_lazy_frame_is_filtered_by_time_in_every_style(style: Style, memory: Store, small_windows: None) -> None:
+@pytest.mark.usefixtures("small_windows")
+def test_lazy_frame_is_filtered_by_time_in_every_style(style: Style, memory: Store) -> None:
     """The time of each style is understood, under its name and in its unit."""
     write_grid(memory, MINUTE_SERIES, 1_440, without=HOLES)
     db = database(memory)
@@ -105,7 +107,8 @@ def test_lazy_frame_is_filtered_by_time_in_every_style(style: Style, memory: Sto
     assert 0 < found.height < eager.height
 
 
-def test_lazy_frame_reads_what_the_query_needs(small_windows: None) -> None:
+@pytest.mark.usefixtures("small_windows")
+def test_lazy_frame_reads_what_the_query_needs() -> None:
     """Two hours of two columns out of a day are read, and the first rows without the rest."""
     store = Watched()
     write_grid(store, MINUTE_SERIES, 1_440)
