@@ -10,7 +10,7 @@ from msgspec import Struct, field
 from candlewick.certificates.document import Certificate
 from candlewick.certificates.issue import certify
 from candlewick.clock import Clock
-from candlewick.errors import ExchangeError
+from candlewick.errors import ExchangeError, Unreachable
 from candlewick.events import Event
 from candlewick.history.archive import ArchiveClient
 from candlewick.history.archive_plan import Step
@@ -112,6 +112,7 @@ class Loader:
 
         Raises:
             UnknownSymbol: a symbol that nobody knows.
+            Unreachable: nobody answers.
             StoreError: the store cannot be written; what was is whole.
         """
         loads = await self._prepare(wanted)
@@ -124,6 +125,8 @@ class Loader:
             self.tally.bytes_planned += sum(job.step.bytes for job in jobs)
             self.tally.candles_planned += sum(_candles(job) for job in jobs)
             await pipeline.run(jobs, lambda done: self._took(done, by_series))
+        if any(one.need for one in loads) and not any(one.rows or one.asked or not one.troubles for one in loads):
+            raise Unreachable(f"neither the archive nor REST can be had, nothing was loaded: {loads[0].troubles[-1]}")
         return [await self._finish(one, wanted) for one in loads]
 
     def close(self) -> None:

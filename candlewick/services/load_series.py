@@ -60,11 +60,12 @@ class SeriesLoad:
         Raises:
             UnknownSymbol: neither REST nor the archive has ever heard of it.
         """
-        today = self._now - self._now % DAY
-        if self.need and self.need[0].start < today - DAY:
-            self.shelf = await load_listing.look(listing, self.series)
+        if self.need and self.need[0].start < self._now - self._now % DAY:  # today has no file
+            self.shelf = await load_listing.look(listing, self.series, self.need)
         if not self.need:
             return
+        if self.shelf.is_empty:
+            self.asked.append(load_listing.nothing_listed(listing.archive, self.series, self._now))
         try:
             if self._begins_here:
                 first, who = await rest.first(self.series)

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from random import Random
 from typing import NamedTuple, TypeVar
 
-from candlewick.clock import SystemClock
+from candlewick.clock import Clock, SystemClock
 from candlewick.config import Settings
 from candlewick.errors import ExchangeError, UnknownSymbol
 from candlewick.events import Event
@@ -44,6 +44,18 @@ class Request(NamedTuple):
     recheck: bool = False
 
 
+def archive_clients(
+    settings: Settings, http: Http, clock: Clock, random: Random, tell: Callable[[Event], object]
+) -> tuple[ArchiveClient, ArchiveClient]:
+    """Whom to ask for files, and whom for the listing."""
+    archive, urls = settings.venue.archive, (settings.binance_archive_url, settings.binance_archive_list_url)
+    in_flight = settings.archive_downloads
+    return (
+        ArchiveClient(archive, *urls, http, clock, tell, random=random, in_flight=in_flight),
+        ArchiveClient(archive, *urls, http, clock, tell, random=random, in_flight=in_flight, attempts=LISTING_ATTEMPTS),
+    )
+
+
 class Loading:
     """A load with everything it needs; to be closed."""
 
@@ -59,15 +71,10 @@ class Loading:
         )  # fmt: skip
         keep_pauses(budget, store, settings.api_url, clock, tell)
         self._client = RestClient(venue, settings.api_url, http, budget, clock, tell, random=random)
-        urls = settings.binance_archive_url, settings.binance_archive_list_url
-        in_flight = settings.archive_downloads
-        self._archive = ArchiveClient(venue.archive, *urls, http, clock, tell, random=random, in_flight=in_flight)
-        self._listing = ArchiveClient(
-            venue.archive, *urls, http, clock, tell, random=random, in_flight=in_flight, attempts=LISTING_ATTEMPTS
-        )
+        self._archive, self._listing = archive_clients(settings, http, clock, random, tell)
         self._loader = Loader(
-            store, self._archive, self._listing, self._client, clock, tally=tally, tell=tell, in_flight=in_flight,
-            threshold_months=settings.monthly_threshold_months,
+            store, self._archive, self._listing, self._client, clock, tally=tally, tell=tell,
+            in_flight=settings.archive_downloads, threshold_months=settings.monthly_threshold_months,
         )  # fmt: skip
 
     async def run(self, request: Request) -> list[LoadResult]:
