@@ -15,6 +15,7 @@ from candlewick.market import Series
 from candlewick.stores import rule
 from candlewick.stores.environment import Environment, share
 from candlewick.stores.journal import Journal, View
+from candlewick.stores.pages import PAGES
 from candlewick.stores.plan import Piece, Plan, fill
 from candlewick.stores.store import ROW, Absence, Quarantined, Rows, SeriesInfo
 from candlewick.stores.tables import NO_TOTALS, NUMBER_KEY, TOTALS, read_series, read_totals
@@ -103,7 +104,7 @@ class LmdbReader:
         with self._snapshot() as snapshot:
             number, pieces = self._pieces(snapshot, series, start, end, last)
             count = sum(piece.length for piece in pieces)
-            targets = {name: np.empty(count, layout[name]) for name in layout.names or ()}
+            targets = {name: PAGES.empty(count, layout[name]) for name in layout.names or ()}
             fill(pieces, targets, number, series.interval)
         return targets
 

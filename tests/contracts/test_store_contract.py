@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import candlewick.stores.lmdb
+import candlewick.stores.plan
+import candlewick.stores.tables
 from candlewick.errors import StoreError, UsageError
 from candlewick.market import DAY, MINUTE, Candle, Interval, Market, Series, Span
 from candlewick.stores.lmdb import LmdbStore
@@ -22,8 +24,16 @@ START = 1_700_000_040_000_000
 VALUES = [name for name in ROW.names if name not in {"series", "source", "open_time"}]
 
 
-@pytest.fixture(params=["memory", "lmdb"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+def without_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks are packed and read with numpy, as where no compiler was."""
+    monkeypatch.setattr(candlewick.stores.tables, "loaded", lambda: None)
+    monkeypatch.setattr(candlewick.stores.plan, "loaded", lambda: None)
+
+
+@pytest.fixture(params=["memory", "lmdb", "lmdb without kernel"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    if request.param == "lmdb without kernel":
+        without_kernel(monkeypatch)
     opened = MemoryStore() if request.param == "memory" else LmdbStore.open(tmp_path / "store", write=True)
     yield opened
     opened.close()
@@ -345,7 +355,7 @@ def check_against(store: Store, model: Model, numbers: list[Series], rng: random
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("kind", ["memory", "lmdb"])
+@pytest.mark.parametrize("kind", ["memory", "lmdb", "lmdb without kernel"])
 def test_store_agrees_with_a_plain_model(kind: str, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is written in whatever order, a store does what a dict would; folding and reopening change nothing."""
     rng = random.Random(seed)
@@ -353,6 +363,8 @@ def test_store_agrees_with_a_plain_model(kind: str, seed: int, tmp_path: Path, m
     def opened() -> Store:
         return MemoryStore() if kind == "memory" else LmdbStore.open(tmp_path, write=True, map_size=1 << 20)
 
+    if kind == "lmdb without kernel":
+        without_kernel(monkeypatch)
     monkeypatch.setattr(candlewick.stores.lmdb, "_JOURNAL_ROWS", 500)
     store, model = opened(), Model()
     numbers = [MINUTES, MONTHS, Series(Market.SPOT, "X", Interval("1w")), Series(Market.SPOT, "X", Interval("1s"))]
