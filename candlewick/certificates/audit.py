@@ -7,12 +7,12 @@ import numpy as np
 from candlewick.certificates import survey
 from candlewick.certificates.check import verify
 from candlewick.certificates.document import Certificate
-from candlewick.certificates.finding import Finding
+from candlewick.certificates.finding import Finding, shown_time
 from candlewick.certificates.survey import Run, block_span, clipped
 from candlewick.errors import DecodeError, StoreError
 from candlewick.integrity.rules import Grids, check
 from candlewick.integrity.spans import common, join, without
-from candlewick.market import Span, format_time
+from candlewick.market import Span
 from candlewick.stores.grid import block_of
 from candlewick.stores.provenance import Verdict, certificate_of, file_records
 from candlewick.stores.store import Reason, Rows, SeriesInfo, Source, StoreReader
@@ -96,7 +96,7 @@ class _Audit:
                     yield self._reader.read(self._series, *span)
                 except StoreError as error:
                     self._unreadable.append(span)
-                    yield self._finding("damaged", span, f"to {format_time(span.end)}: {error}")
+                    yield self._finding("damaged", span, f"to {shown_time(span.end)}: {error}")
 
     def _judge(self, rows: Rows) -> Iterator[Finding]:
         if not len(rows):
@@ -134,7 +134,7 @@ class _Audit:
         last: Span | None = None
         for one in absences:
             interval = self._series.interval
-            text = f"absence to {format_time(one.span.end)}: {one.reason.value}"
+            text = f"absence to {shown_time(one.span.end)}: {one.reason.value}"
             if one.span.start >= one.span.end:
                 yield self._finding("absence", one.span, f"{text} ends before it starts")
                 continue
@@ -168,7 +168,7 @@ class _Audit:
         archived = join(run.span for run in self._runs if run.source is Source.ARCHIVE)
         for span in without(archived, join(taken)):
             rows = self._series.interval.count(span)
-            detail = f"to {format_time(span.end)}: {rows} rows are from the archive, but from no file of the ledger"
+            detail = f"to {shown_time(span.end)}: {rows} rows are from the archive, but from no file of the ledger"
             yield self._finding("source", span, detail)
 
     def _certificate(self) -> Iterator[Finding]:

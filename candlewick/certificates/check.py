@@ -8,7 +8,7 @@ import numpy as np
 from candlewick.certificates import survey
 from candlewick.certificates.consistency import candle_spans, contradictions
 from candlewick.certificates.document import AbsenceEntry, BlockEntry, Certificate, SourceEntry, entry_span
-from candlewick.certificates.finding import Finding
+from candlewick.certificates.finding import Finding, shown_time
 from candlewick.certificates.history import replaced_values
 from candlewick.certificates.issue import explain, sources_of
 from candlewick.certificates.locate import Home
@@ -210,4 +210,4 @@ def _told(entry: AbsenceEntry | None) -> str:
 
 
 def _end(span: Span) -> str:
-    return str(span).rpartition(" ")[2]
+    return shown_time(span.end)

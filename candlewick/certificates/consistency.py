@@ -12,7 +12,7 @@ from candlewick.certificates.document import (
     SourceEntry,
     entry_span,
 )
-from candlewick.certificates.finding import Finding
+from candlewick.certificates.finding import Finding, shown_time
 from candlewick.certificates.survey import block_span, clipped
 from candlewick.errors import DecodeError, UsageError
 from candlewick.integrity.spans import common, join, without
@@ -161,7 +161,7 @@ def _sources(certificate: Certificate, series: Series, complain: Complain) -> It
         span = entry_span(entry)
         rows = series.interval.count(span) if span.start < span.end else 0
         if clipped(span, certificate.span) != span or not 0 < entry.rows <= rows:
-            yield complain("source", None, f"{_named(entry)} gives {entry.rows} rows from {span}")
+            yield complain("source", None, f"{_named(entry)} gives {entry.rows} rows from {shown_time(span.start)}")
         elif not _is_sound(entry, rows):
             yield complain("source", span, f"{_named(entry)} is not stated as such a source is")
     settled = join(entry_span(one) for one in certificate.sources if one.source != "live")

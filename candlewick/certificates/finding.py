@@ -17,5 +17,13 @@ class Finding(NamedTuple):
     is_note: bool = False
 
     def __str__(self) -> str:
-        where = "" if self.span is None else f" {format_time(self.span.start)}"
+        where = "" if self.span is None else f" {shown_time(self.span.start)}"
         return f"{self.series}{where} {self.detail}"
+
+
+def shown_time(time: int) -> str:
+    """A time as people read it; what was altered may be one that no calendar has."""
+    try:
+        return format_time(time)
+    except OverflowError:
+        return f"{time} us"

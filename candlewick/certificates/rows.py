@@ -5,9 +5,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from candlewick.certificates.encoding import COLUMNS, Columns, Leaf, leaf_of_words, slots_in_block, value_of, words_of
-from candlewick.certificates.finding import Finding
+from candlewick.certificates.finding import Finding, shown_time
 from candlewick.certificates.locate import Change, Home, changed_columns, changed_values, missing_row
-from candlewick.market import Span, format_time
+from candlewick.market import Span
 from candlewick.stores.grid import BLOCK_SLOTS, slot_starts
 
 _TIMES = frozenset({"open_time", "close_time"})
@@ -38,7 +38,7 @@ def differences(certified: Leaf, held: Columns, home: Home, span: Span) -> list[
     else:
         text = "several values are not those certified, or stand in other rows"
     columns = ", ".join(changed_columns(certified, now)) or "no column's sums"
-    whole = f"to {str(span).rpartition(' ')[2]} (block {home.block})"
+    whole = f"to {shown_time(span.end)} (block {home.block})"
     return [Finding(series, span, "block", f"{whole}: {text}; changed: {columns}")]
 
 
@@ -56,10 +56,7 @@ def shown(column: str, word: int) -> str:
     """The value of a word as people read it."""
     value = value_of(column, word)
     if column in _TIMES:
-        try:
-            return format_time(int(value))
-        except OverflowError:
-            return f"{value} us"
+        return shown_time(int(value))
     return repr(value)
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from candlewick.certificates.encoding import COLUMNS, Leaf, leaf_of_words, words_of
+from candlewick.certificates.finding import shown_time
 from candlewick.errors import StoreDamaged
-from candlewick.market import Interval, Series, Span, format_time
+from candlewick.market import Interval, Series, Span
 from candlewick.stores.grid import BLOCK_SLOTS, Int64s, block_of, slot_starts, slots
 from candlewick.stores.store import Source, StoreReader
 
@@ -126,7 +127,7 @@ def _check_times(series: Series, times: Int64s, asked: Span) -> None:
     wrong[1:] |= times[1:] <= times[:-1]
     wrong |= (times < asked.start) | (times >= asked.end)
     if wrong.any():
-        at = format_time(int(times[np.flatnonzero(wrong)[0]]))
+        at = shown_time(int(times[np.flatnonzero(wrong)[0]]))
         raise StoreDamaged(
             f"the store holds a candle of {series} at {at}, which is off the grid or out of order: "
             "see `candlewick verify`"
