@@ -79,8 +79,14 @@ class _Audit:
                 yield from self._judge(part)
         if self._unreadable:
             return
-        counted = (rows, *((edges[0], edges[-1]) if edges else (None, None)))
-        for name, stated, now in zip(("rows", "first", "last"), self._info[1:], counted, strict=True):
+        yield from self._counted(rows, *((edges[0], edges[-1]) if edges else (None, None)))
+
+    def _counted(self, rows: int, first: int | None, last: int | None) -> Iterator[Finding]:
+        """What the store counts of the series; holes may have been filled while the rows were read."""
+        later = next(one for one in self._reader.series() if one.series == self._series)
+        if not self._info.rows <= rows <= later.rows:
+            yield self._finding("count", None, f"rows: the store counts {self._info.rows}, there is {rows}")
+        for name, stated, now in (("first", self._info.first, first), ("last", self._info.last, last)):
             if stated != now:
                 yield self._finding("count", None, f"{name}: the store counts {stated}, there is {now}")
 
