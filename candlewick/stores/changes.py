@@ -1,5 +1,6 @@
 """The changes a write or a fold makes, inside the transaction that makes them all or none."""
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
@@ -63,6 +64,9 @@ class Changes:
 
     def _judge(self, batch: Rows, pairs: list[tuple[int, Rows, Rows]]) -> Outcomes:
         outcomes = np.full(len(batch), Outcome.INSERTED, np.uint8)
+        first, last = batch["series"][[0, -1]]
+        if first == last and batch["open_time"][0] > self._state.newest[first]:
+            return outcomes
         known = np.flatnonzero(batch["open_time"] <= self._state.newest[batch["series"]])
         for part in _by_series(batch[known]):
             at = known[part]
@@ -164,7 +168,7 @@ def _by_block(interval: Interval, times: Int64s) -> Iterator[tuple[int, slice]]:
         return
     first, last = block_of(interval, int(times[0])), block_of(interval, int(times[-1]))
     starts = slot_starts(interval, np.arange(first, last + 2) * BLOCK_SLOTS)
-    edges: list[int] = np.searchsorted(times, starts).tolist()
+    edges = [bisect_left(times, start) for start in starts.tolist()]  # without a copy of times that lie far apart
     for home, (start, stop) in enumerate(pairwise(edges), first):
         if start < stop:
             yield home, slice(start, stop)
@@ -173,6 +177,9 @@ def _by_block(interval: Interval, times: Int64s) -> Iterator[tuple[int, slice]]:
 def _by_series(rows: Rows) -> Iterator[slice]:
     """Where each series is among rows ordered by series."""
     if not len(rows):
+        return
+    if rows["series"][0] == rows["series"][-1]:
+        yield slice(0, len(rows))
         return
     edges: list[int] = (np.flatnonzero(np.diff(rows["series"].astype(np.int64))) + 1).tolist()
     for start, stop in zip([0, *edges], [*edges, len(rows)], strict=True):
