@@ -57,7 +57,7 @@ def to_overview(found: Sequence[Coverage], *, colour: bool, plain: bool) -> str:
     first = min((one.first_day for one in held), default=0)
     end = max((one.first_day + len(one.states) for one in held), default=0)
     step = max(1, -(-(end - first) // width))
-    lines = [] if not held else [_scale(first, end, step, name_width)]
+    lines = [] if not held else [_scale(first, end, -(-(end - first) // step), name_width)]
     for one in found:
         days = [State.NOTHING] * (one.first_day - first) + list(one.states) if len(one.states) else []
         cells = [_worst(days[at : at + step]) for at in range(0, len(days), step)]
@@ -66,7 +66,8 @@ def to_overview(found: Sequence[Coverage], *, colour: bool, plain: bool) -> str:
         lines.append(f"{one.series!s:<{name_width}}  {pen.draw(cells)}{fill}  {share:>8}")
     missing = sum(int(one.missing.sum()) for one in found)
     present = sum(int(one.present.sum()) for one in found)
-    lines += ["", f"{present:,} candles in {len(found)} series, {missing:,} missing"]
+    each = f"; {step} days a character, the worst shows" if step > 1 else ""
+    lines += ["", f"{present:,} candles in {len(found)} series, {missing:,} missing{each}"]
     lines += pen.legend([state for one in found for state in set(one.states)])
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
@@ -132,9 +133,8 @@ def _sum(coverage: Coverage) -> str:
     return f"{present:,} of {possible:,} candles{share}" + (f"; {', '.join(parts)}" if parts else "")
 
 
-def _scale(first: int, end: int, step: int, name_width: int) -> str:
-    """The first and the last day over their columns, and how many days a character is."""
-    cells = -(-(end - first) // step)
+def _scale(first: int, end: int, cells: int, name_width: int) -> str:
+    """The first and the last day over their columns."""
     left, right = format_time(first * DAY)[:10], format_time((end - 1) * DAY)[:10]
-    scale = f"{left}{right:>{max(0, cells - len(left))}}" if cells >= 22 else f"{left} to {right}"
-    return f"{'':<{name_width}}  {scale}" + (f"  {step} days each" if step > 1 else "")
+    scale = f"{left}{right:>{cells - len(left)}}" if cells >= 22 else f"{left} to {right}"
+    return f"{'':<{name_width}}  {scale}"

@@ -100,11 +100,11 @@ def test_several_series_are_a_line_each(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["coverage", "--store", url]) == 3
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:2] == ["2024-03-01", format_time(T0 + 399 * DAY)[:10]]
-    assert lines[0].endswith("days each")
     assert set(lines[1].split()[1]) == {"x"}
     assert lines[2].split() == ["spot:ETHUSDT:1m", "█", "100.00", "%"]
     assert "500 candles in 2 series" in lines[4]
-    assert max(map(len, lines)) <= 80 + len("  10 days each")
+    assert "; 8 days a character" in lines[4]
+    assert max(map(len, lines)) <= 80
 
 
 def test_halts_are_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,7 @@ import polars as pl
 import pytest
 
 from candlewick.errors import CandlewickError, DecodeError, UsageError
+from candlewick.integrity.gaps import find_gaps
 from candlewick.market import DAY, HOUR, MINUTE, Candle, Interval, Market, Series, Span, parse_time
 from candlewick.reading.export import export
 from candlewick.reading.files import BESIDE, CANDLE, METADATA, Format, form_of, open_file
@@ -145,6 +147,28 @@ def test_importing_again_changes_nothing(store: Store, form: Format, tmp_path: P
     assert fingerprint(again) == fingerprint(store)
     for one in tally.values():
         assert (one.inserted, one.confirmed, one.revised, one.refused, one.broken, one.absences) == (0,) * 6
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_pieces_in_any_order_make_the_same_store(store: Store, seed: int, tmp_path: Path) -> None:
+    """Ranges that overlap, in any format and order: the rows, their sources and revisions, and what every minute is."""
+    rng = random.Random(seed)
+    first, last = parse_time("2024-01-30"), parse_time("2024-04-02")
+    edges = sorted({first, last, *(rng.randrange(first, last) for _ in range(4))})
+    spans = [Span(start - rng.choice([0, HOUR, DAY]), end) for start, end in pairwise(edges)]
+    rng.shuffle(spans)
+    again = MemoryStore()
+    for at, span in enumerate(spans):
+        form = rng.choice(FORMATS) if store.read(MINUTES, *span).size else Format.CSV
+        export(store, MINUTES, span, form, tmp_path / str(at))
+        taken(tmp_path / str(at), again)
+    assert again.read(MINUTES).tobytes() == store.read(MINUTES).tobytes()
+    assert again.revisions(MINUTES).tobytes() == store.revisions(MINUTES).tobytes()
+    times, within = store.read(MINUTES)["open_time"], Span(first, last)
+    assert find_gaps(MINUTES, times, again.absences(MINUTES), within) == find_gaps(
+        MINUTES, times, store.absences(MINUTES), within
+    )
+    assert again.states("file:") == store.states("file:")
 
 
 @pytest.mark.parametrize("form", FORMATS)
