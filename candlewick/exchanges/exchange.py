@@ -7,12 +7,13 @@ existing source file (ADDING_AN_EXCHANGE.md).
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from importlib import import_module
-from typing import Any, NamedTuple, Protocol, TypeAlias
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from candlewick.errors import ConfigError, ExchangeError
 from candlewick.market import Candle, Instrument, Interval, Market, Span, Trade
+
+if TYPE_CHECKING:  # a tenth of a second for those who only want a list of commands
+    import numpy as np
 
 
 class StreamKind(StrEnum):
