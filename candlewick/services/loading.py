@@ -5,8 +5,9 @@ import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
+from pathlib import Path
 from random import Random
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 from candlewick.clock import Clock, SystemClock
 from candlewick.config import Settings
@@ -20,9 +21,9 @@ from candlewick.history.http import AiohttpHttp
 from candlewick.market import Interval, Series, Span
 from candlewick.services.load import Loader, LoadResult, Planned, Wanted
 from candlewick.services.load_parts import Tally
-from candlewick.services.pauses import keep_pauses
+from candlewick.services.pauses import keep_pauses, recall_pause
 from candlewick.stores import open_store
-from candlewick.stores.store import Store
+from candlewick.stores.store import Store, StoreReader
 from candlewick.transport import Http
 
 LISTING_ATTEMPTS = 3
@@ -60,25 +61,27 @@ class Loading:
     """A load with everything it needs; to be closed."""
 
     def __init__(
-        self, settings: Settings, store: Store, http: Http, *, clock: SystemClock, random: Random,
+        self, settings: Settings, store: StoreReader, http: Http, *, clock: SystemClock, random: Random,
         tell: Callable[[Event], object], tally: Tally | None = None,
     ) -> None:  # fmt: skip
-        self._clock = clock
+        """`store`: to `plan` reading is enough; to `run` it must be one that can be written."""
+        self._clock, self._tell, self._store, self._api_url = clock, tell, cast("Store", store), settings.api_url
         venue = settings.venue
-        budget = Budget(
+        self._budget = budget = Budget(
             requests_per_s=settings.rate_limit_requests_per_sec, burst=settings.burst_size,
             weight_per_minute=settings.rate_limit_weight_per_minute,
         )  # fmt: skip
-        keep_pauses(budget, store, settings.api_url, clock, tell)
+        recall_pause(budget, store, settings.api_url, clock)
         self._client = RestClient(venue, settings.api_url, http, budget, clock, tell, random=random)
         self._archive, self._listing = archive_clients(settings, http, clock, random, tell)
         self._loader = Loader(
-            store, self._archive, self._listing, self._client, clock, tally=tally, tell=tell,
+            self._store, self._archive, self._listing, self._client, clock, tally=tally, tell=tell,
             in_flight=settings.archive_downloads, threshold_months=settings.monthly_threshold_months,
         )  # fmt: skip
 
     async def run(self, request: Request) -> list[LoadResult]:
         """See `Loader.run`."""
+        keep_pauses(self._budget, self._store, self._api_url, self._clock, self._tell)
         return await self._loader.run(await self._wanted(request))
 
     async def plan(self, request: Request) -> list[Planned]:
@@ -138,30 +141,47 @@ async def load_history(
     Raises:
         CandlewickError: it cannot start or go on: the store is busy or full, a symbol unknown.
     """
-    return await _with_loading(settings, tell, tally, lambda loading: loading.run(request))
+    told = _listen()
+    store = open_store(settings.store, write=True)
+    return await _with_loading(settings, store, tell, tally, told, lambda loading: loading.run(request))
 
 
 async def plan_history(
     settings: Settings, request: Request, tell: Callable[[Event], object]
 ) -> Sequence[Planned] | Interrupted:
-    """What `load_history` would ask for."""
-    return await _with_loading(settings, tell, Tally(), lambda loading: loading.plan(request))
+    """What `load_history` would ask for; nothing is written, and whoever writes the store is not disturbed."""
+    told = _listen()
+    store = open_store(_readable(settings), write=False)
+    return await _with_loading(settings, store, tell, Tally(), told, lambda loading: loading.plan(request))
+
+
+def _readable(settings: Settings) -> str:
+    """The store, or an empty one where there is none yet."""
+    kind, _, place = settings.store.partition("://")
+    return "memory://" if kind == "lmdb" and not Path(place, "data.mdb").exists() else settings.store
 
 
 T = TypeVar("T")
 
 
+def _listen() -> asyncio.Event:
+    """Set when a signal asks to stop; from here on none ends the process by itself."""
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    return told
+
+
 async def _with_loading(
-    settings: Settings, tell: Callable[[Event], object], tally: Tally, call: Callable[[Loading], Awaitable[T]]
-) -> T | Interrupted:
-    store = open_store(settings.store, write=True)
+    settings: Settings, store: StoreReader, tell: Callable[[Event], object], tally: Tally, told: asyncio.Event,
+    call: Callable[[Loading], Awaitable[T]],
+) -> T | Interrupted:  # fmt: skip
     http = AiohttpHttp(max_body_bytes=MAX_FILE_BYTES)
+    random = Random()  # noqa: S311 - jitter is no secret
     try:
-        loading = Loading(
-            settings, store, http, clock=SystemClock(), random=Random(), tell=tell, tally=tally  # noqa: S311 - jitter
-        )  # fmt: skip
+        loading = Loading(settings, store, http, clock=SystemClock(), random=random, tell=tell, tally=tally)
         try:
-            return await _until_told(call(loading))
+            return await _until(told, call(loading))
         finally:
             loading.close()
     finally:
@@ -169,14 +189,10 @@ async def _with_loading(
         store.close()
 
 
-async def _until_told(work: Awaitable[T]) -> T | Interrupted:
-    """Do it, unless a signal asks to stop."""
-    loop = asyncio.get_running_loop()
-    told = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
+async def _until(told: asyncio.Event, work: Awaitable[T]) -> T | Interrupted:
+    """Do it, unless told to stop before it is done."""
     working = asyncio.ensure_future(work)
-    stopping = loop.create_task(told.wait())
+    stopping = asyncio.get_running_loop().create_task(told.wait())
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if not working.done():

@@ -134,21 +134,7 @@ class Archivist:
 
     def loader(self, store: Store, *, threshold_months: int = 2) -> Loader:
         """A loader of it into a store."""
-        venue = load_exchange("binance").venues[Market.SPOT]
-        budget = Budget(requests_per_s=1e6, burst=100, weight_per_minute=10**9)
-        client = RestClient(
-            venue, "http://api", self.http, budget, self.clock, self.events.append, random=Random(1), in_flight=4
-        )
-        clients = [
-            ArchiveClient(
-                venue.archive, "http://files", "http://list", self.http, self.clock, self.events.append,
-                random=Random(1), attempts=2,
-            )
-            for _ in range(2)
-        ]  # fmt: skip
-        return Loader(
-            store, *clients, client, self.clock, self.events.append, threshold_months=threshold_months
-        )  # fmt: skip
+        return loader_of(self.http, self.clock, store, Market.SPOT, self.events.append, threshold_months)
 
     def load(self, store: Store, start: str | int, end: str | int, **options: bool) -> LoadResult:
         """Load a span; what came of it."""
@@ -175,6 +161,21 @@ class Archivist:
                 loader.close()
 
         return asyncio.run(work())
+
+
+def loader_of(
+    http: Http, clock: SystemClock, store: Store, market: Market, tell: Callable[[Event], object] = lambda _: None,
+    threshold_months: int = 2,
+) -> Loader:  # fmt: skip
+    """A loader of one market that asks only `http`, as fast as it answers."""
+    venue = load_exchange("binance").venues[market]
+    budget = Budget(requests_per_s=1e6, burst=100, weight_per_minute=10**9)
+    client = RestClient(venue, "http://api", http, budget, clock, tell, random=Random(1), in_flight=4)
+    clients = [
+        ArchiveClient(venue.archive, "http://files", "http://list", http, clock, tell, random=Random(1), attempts=2)
+        for _ in range(2)
+    ]
+    return Loader(store, *clients, client, clock, tell, threshold_months=threshold_months)
 
 
 class Shaky:
