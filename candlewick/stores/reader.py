@@ -39,6 +39,7 @@ class LmdbReader:
         self._lock = threading.Lock()
         self._journal = Journal()
         self._numbers: dict[Series, int] = {}
+        self._generation = environment.generation
         self._closed = False
 
     @classmethod
@@ -174,6 +175,9 @@ class LmdbReader:
             with self._lock:  # snapshots begin in order, so that the journal in memory only goes forward
                 txn = stack.enter_context(self._environment.reading())
                 databases = self._environment.databases
+                if self._generation != self._environment.generation:
+                    self._generation = self._environment.generation
+                    self._journal, self._numbers = Journal(), {}
                 for series in read_series(txn, databases["series"], len(self._numbers)):
                     self._numbers[series] = len(self._numbers)
                 try:
