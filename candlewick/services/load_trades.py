@@ -147,7 +147,8 @@ class TradesLoader:
 
     async def store_file(self, work: _Work, finished: Finished, file: TradeFile) -> None:
         """Write what came of a file."""
-        assert file.step.file is not None and file.record is not None
+        assert file.step.file is not None
+        assert file.record is not None
         self.tally.now_at = f"{work.symbol} {self._kind.value}"
         for one in work.loads:
             result = await self.on_store(one.take, self.store, finished, file.step.file, file.record)

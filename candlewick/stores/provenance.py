@@ -3,7 +3,7 @@
 Both are small values of the store's state, so that every kind of store keeps them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import TypeVar
 
@@ -48,6 +48,8 @@ class FileRecord(Struct, frozen=True):
     """What was found in it: rows repeated, out of order, missing against the calendar, or why it was rejected."""
     missing: tuple[Span, ...] = ()
     """Grid times in `span` for which it has no row that can be used, of one that was taken from."""
+    rebuilt: bool = False
+    """It holds trades. `rows` are candles made of them that were stored, `span` is that of candles that open in it."""
 
 
 class Listing(Struct, frozen=True):
@@ -76,6 +78,22 @@ def file_records(reader: StoreReader, series: Series) -> list[FileRecord]:
 def keep_file_records(store: Store, series: Series, records: Iterable[FileRecord]) -> None:
     """Add files to the ledger of a series, in place of entries of the same name."""
     store.set_states({f"file:{series}:{one.name}": msgspec.json.encode(one) for one in records})
+
+
+def rebuilt_spans(reader: StoreReader, series: Series) -> list[Span]:
+    """Where candles that are held were made of trades, and nobody has given the exchange's own; in order, disjoint.
+
+    Raises:
+        StoreDamaged: it cannot be read.
+    """
+    key = f"rebuilt:{series}"
+    value = reader.state(key)
+    return [] if value is None else _decoded(value, list[Span], key)
+
+
+def keep_rebuilt_spans(store: Store, series: Series, spans: Sequence[Span]) -> None:
+    """Replace what is known of where candles were made of trades."""
+    store.set_state(f"rebuilt:{series}", msgspec.json.encode(spans) if spans else None)
 
 
 def listing_of(reader: StoreReader, market: Market, symbol: str) -> Listing:
