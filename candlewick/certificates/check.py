@@ -96,9 +96,9 @@ class _Check:
     def _part(self, part: Part) -> list[Finding]:
         runs = survey.runs(part, self._series.interval)
         found = []
-        for block, leaf in survey.leaves(part, self._series):
+        for block, digest in survey.digests(part, self._series):
             entry = self._entries.get(block)
-            if entry is not None and (leaf.rows, leaf.sha256.hex()) != (entry.rows, entry.sha256):
+            if entry is not None and digest.hex() != entry.sha256:
                 found += self._block(part, entry)
         survey.extend(self._runs, runs)
         return found

@@ -71,13 +71,17 @@ def leaf_of(columns: Columns, series: Series, block: int) -> Leaf:
 
 def leaf_of_words(words: Words, places: Words, series: Series, block: int) -> Leaf:
     """The leaf of rows given as their words and their slots in the block."""
-    rows = words.shape[1]
-    digest = hashlib.sha256(LEAF_PREFIX + f"{_TITLE}\n{series}\n{block}\n{rows}\n".encode())
-    digest.update(np.ascontiguousarray(words.T).data)
     # Halves of 32 bits cannot overflow: a sum is below 2^46, a moment below 2^59.
     low, high = words & _LOW, words >> _HALF
     sums = _joined(low.sum(axis=1), high.sum(axis=1))
-    return Leaf(rows, digest.digest(), sums, _joined(low @ places, high @ places))
+    return Leaf(words.shape[1], digest_of(words, series, block), sums, _joined(low @ places, high @ places))
+
+
+def digest_of(words: Words, series: Series, block: int) -> bytes:
+    """The leaf's hash alone."""
+    digest = hashlib.sha256(LEAF_PREFIX + f"{_TITLE}\n{series}\n{block}\n{words.shape[1]}\n".encode())
+    digest.update(np.ascontiguousarray(words.T).data)
+    return digest.digest()
 
 
 def _joined(low: Words, high: Words) -> tuple[int, ...]:

@@ -1,18 +1,20 @@
 """What a range of a series holds, read block by block: its runs of candles by source, and one leaf a block."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from candlewick.certificates.encoding import COLUMNS, Leaf, leaf_of_words, words_of
+from candlewick.certificates.encoding import COLUMNS, Leaf, Words, digest_of, leaf_of_words, words_of
 from candlewick.certificates.finding import shown_time
 from candlewick.errors import StoreDamaged
 from candlewick.market import Interval, Series, Span
 from candlewick.stores.grid import BLOCK_SLOTS, Int64s, block_of, slot_starts, slots
 from candlewick.stores.store import Source, StoreReader
+
+T = TypeVar("T")
 
 BLOCKS_AT_ONCE = 32
 """Blocks that are read together: 25 MB of columns."""
@@ -70,6 +72,15 @@ def read_part(reader: StoreReader, series: Series, span: Span) -> Part:
 
 def leaves(part: Part, series: Series) -> list[tuple[int, Leaf]]:
     """The leaf of each block that has rows in `part`, by block."""
+    return _by_block(part, series, lambda block, words, places: leaf_of_words(words, places, series, block))
+
+
+def digests(part: Part, series: Series) -> list[tuple[int, bytes]]:
+    """Only the hash of each block's leaf, with its rows in it: a quarter less work."""
+    return _by_block(part, series, lambda block, words, _: digest_of(words, series, block))
+
+
+def _by_block(part: Part, series: Series, make: Callable[[int, Words, Words], T]) -> list[tuple[int, T]]:
     if not len(part.times):
         return []
     at = slots(series.interval, part.times)
@@ -77,17 +88,16 @@ def leaves(part: Part, series: Series) -> list[tuple[int, Leaf]]:
     edges = [0, *(np.flatnonzero(np.diff(homes)) + 1).tolist(), len(homes)]
     words = words_of(part.columns)
 
-    def leaf(index: int) -> tuple[int, Leaf]:
+    def work(index: int) -> tuple[int, T]:
         rows = slice(edges[index], edges[index + 1])
         block = int(homes[rows.start])
-        places = (at[rows] - block * BLOCK_SLOTS).astype(np.uint64)
-        return block, leaf_of_words(words[:, rows], places, series, block)
+        return block, make(block, words[:, rows], (at[rows] - block * BLOCK_SLOTS).astype(np.uint64))
 
     count = len(edges) - 1
     if count < _THREADS:
-        return [leaf(index) for index in range(count)]
+        return [work(index) for index in range(count)]
     with ThreadPoolExecutor(_THREADS) as pool:  # hashing and numpy let each other run
-        return list(pool.map(leaf, range(count)))
+        return list(pool.map(work, range(count)))
 
 
 def runs(part: Part, interval: Interval) -> list[Run]:
