@@ -25,6 +25,9 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
 def options(parser: argparse.ArgumentParser) -> Iterator[str]:
     for action in parser._actions:
         yield from (one for one in action.option_strings if one.startswith("--"))
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield from options(inner)
 
 
 def section(name: str) -> str:
@@ -37,7 +40,7 @@ def test_command_is_documented_with_its_options(command: str) -> None:
     """Each command has a section whose synopsis has exactly the options that the parser takes."""
     synopsis = section(command).split("`")[1]
     assert synopsis.startswith(f"candlewick {command}")
-    named = {word.strip("[]") for word in synopsis.split() if word.startswith("[--")}
+    named = {word.strip("[]") for word in synopsis.split() if word.lstrip("[").startswith("--")}
     assert named == set(options(parsers()[command])) - EVERYWHERE
 
 
