@@ -213,13 +213,13 @@ WIDE static void doubles_of(const Column *column, size_t first, size_t count, do
 
 /* Unsigned integers of any width above a whole base. */
 WIDE static void integers_of(const Column *column, size_t first, size_t count, int64_t *restrict out) {
-    int width = column->width;
-    int64_t base = (int64_t)column->base;
     if (column->coding == RAW) {
         const uint8_t *raw = column->planes[0] + 8 * first;
         EACH(load_int(raw + 8 * i));
         return;
     }
+    int width = column->width;
+    int64_t base = (int64_t)column->base;
     if (!width) {
         EACH(base);
         return;
