@@ -112,6 +112,7 @@ class Environment:
             with self._gate.alone(), explained(self.path):
                 if self._env is not None:
                     self._env.close()
+                    self.generation += 1  # it may be another file by now
                 try:
                     self._env = self._open(write=write, map_size=map_size)
                 except BaseException:
