@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from typing import NamedTuple, TypeVar
 
 from msgspec import Struct, field
@@ -16,7 +17,7 @@ from candlewick.history.archive import ArchiveClient
 from candlewick.history.archive_plan import Step
 from candlewick.history.client import RestClient
 from candlewick.integrity.spans import common
-from candlewick.market import Interval, Series, Span
+from candlewick.market import DAY, Interval, Series, Span
 from candlewick.services.load_files import FileSource
 from candlewick.services.load_need import unheld
 from candlewick.services.load_parts import Tally
@@ -146,6 +147,9 @@ class Loader:
             number = await self._on_store(number_of, series)
             loads.append(SeriesLoad(series, span, number, now))
             await self._on_store(lambda one: one.prepare(self.store, recheck=wanted.recheck), loads[-1])
+        if any(one.need and one.need[0].start < now - DAY for one in loads):
+            # What parses files takes its time to load: it may do so while others are asked.
+            self._parsers.submit(import_module, "polars")
         learnt = await asyncio.gather(*(one.learn(self._listing, self.rest) for one in loads), return_exceptions=True)
         for failure in learnt:
             if failure is not None:

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar, cast
 
 from candlewick.clock import Clock, SystemClock
 from candlewick.config import Settings
-from candlewick.errors import ExchangeError, UnknownSymbol
+from candlewick.errors import ExchangeError, UnknownSymbol, UsageError
 from candlewick.events import Event
 from candlewick.exchanges.exchange import ArchiveKind
 from candlewick.history.archive import MAX_FILE_BYTES, ArchiveClient
@@ -97,6 +97,11 @@ class Loading:
             time = await self._client.server_time()
             self._clock.set_now(time.time, time.speed)
         symbols = await self._symbols(request)
+        venue = self._client.venue
+        for interval in request.intervals:
+            if interval not in venue.intervals:
+                has = ", ".join(map(str, venue.intervals))
+                raise UsageError(f"{venue.market} has no candles of {interval}: it has {has}")
         market = self._client.venue.market
         series = tuple(Series(market, symbol, interval) for symbol in symbols for interval in request.intervals)
         end = self._clock.now() if request.end is None else request.end

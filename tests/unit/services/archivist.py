@@ -2,10 +2,12 @@
 
 import asyncio
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from random import Random
+from shutil import rmtree
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from candlewick.clock import SystemClock, Timer
@@ -114,6 +116,7 @@ class Archivist:
         path.parent.mkdir(parents=True, exist_ok=True)
         with ZipFile(path, "w", ZIP_DEFLATED) as archive:
             archive.writestr(ZipInfo(path.stem + ".csv"), "".join(text + "\n" for _, text in lines), ZIP_DEFLATED)
+        os.utime(path, (LISTED / 1e6, LISTED / 1e6))  # published before it is fetched, by the clock of these tests
 
     def take(self, period: str) -> list[Line]:
         """The right lines of a period."""
@@ -122,6 +125,16 @@ class Archivist:
     def remove(self, period: str) -> None:
         """It was never published."""
         self.path(period).unlink()
+
+    @staticmethod
+    def forget(folder: Path) -> None:
+        """Have the files in a folder be of another symbol."""
+        for file in list(folder.rglob("*.zip")):
+            place = Path(str(file).replace("MADEUSDT", "ELSEUSDT"))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            file.rename(place)
+        for place in list(folder.rglob("MADEUSDT")):
+            rmtree(place)
 
     def state_checksum(self, period: str, checksum: str) -> None:
         """Have its CHECKSUM say something."""

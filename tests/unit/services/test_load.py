@@ -2,20 +2,19 @@
 
 import json
 from pathlib import Path
-from shutil import rmtree
 
 import numpy as np
 import pytest
 
 from candlewick.certificates.check import verify
 from candlewick.certificates.document import Certificate
-from candlewick.errors import UnknownSymbol, Unreachable
+from candlewick.errors import StoreFull, UnknownSymbol, Unreachable
 from candlewick.events import CandleRevised
 from candlewick.market import HOUR, Span, format_time, parse_time
 from candlewick.services.load import LoadResult
 from candlewick.stores.memory import MemoryStore
 from candlewick.stores.provenance import FileRecord, Verdict, certificate_of, file_records, listing_of
-from candlewick.stores.store import Absence, Reason, Source
+from candlewick.stores.store import Absence, Reason, Rows, Source, WriteResult
 from tests.unit.services.archivist import LISTED, NOW, OUTAGES, SERIES, Archivist
 
 FIELDS = (
@@ -40,16 +39,6 @@ def sources_in(store: MemoryStore, start: str, end: str) -> set[Source]:
     rows = store.read(SERIES, parse_time(start), parse_time(end))
     assert len(rows)
     return {Source(one) for one in np.unique(rows["source"]).tolist()}
-
-
-def forget(folder: Path) -> None:
-    """Have the files in a folder be of another symbol."""
-    for file in list(folder.rglob("*.zip")):
-        place = Path(str(file).replace("MADEUSDT", "ELSEUSDT"))
-        place.parent.mkdir(parents=True, exist_ok=True)
-        file.rename(place)
-    for place in folder.rglob("MADEUSDT"):
-        rmtree(place)
 
 
 def assert_whole(archivist: Archivist, store: MemoryStore, result: LoadResult) -> None:
@@ -328,7 +317,7 @@ def test_nobody_who_answers_is_an_error(archivist: Archivist) -> None:
 def test_unknown_symbol_is_an_error(archivist: Archivist) -> None:
     """A name that neither REST nor the archive knows is refused with both their answers."""
     for folder in (archivist.files, archivist.truth):
-        forget(folder)
+        archivist.forget(folder)
     with pytest.raises(UnknownSymbol, match="MADEUSDT is not known"):
         archivist.load(MemoryStore(), BEGIN, END)
 
@@ -363,6 +352,34 @@ def test_rows_of_rest_are_left_alone_unless_asked(archivist: Archivist) -> None:
     assert archivist.load(rest, "2023-03-02", "2023-03-05").rows == 0
     assert archivist.load(rest, "2023-03-02", "2023-03-05", recheck=True).rows == len(rows)
     assert set(rest.read(SERIES)["source"].tolist()) == {int(Source.ARCHIVE)}
+
+
+class FullStore(MemoryStore):
+    """A store whose disk is full at its second write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes = 0
+
+    def write(self, rows: Rows) -> WriteResult:
+        """See `Store.write`."""
+        self.writes += 1
+        if self.writes == 2:
+            raise StoreFull("no space left")
+        return super().write(rows)
+
+
+def test_full_disk_ends_a_load_that_goes_on_later(archivist: Archivist) -> None:
+    """The error is the store's own; what was written stays and is not fetched again."""
+    store = FullStore()
+    with pytest.raises(StoreFull, match="no space left"):
+        archivist.load(store, BEGIN, END)
+    held = len(store.read(SERIES))
+    assert 0 < held < len(archivist.lines)
+    kept = {one.name for one in file_records(store, SERIES)}
+    archivist.http.asked.clear()
+    assert_whole(archivist, store, archivist.load(store, BEGIN, END))
+    assert not [one for one in archivist.http.asked if one.removeprefix("http://files/") in kept]
 
 
 def test_outage_that_rest_alone_has_shown_is_asked_of_the_archive(archivist: Archivist) -> None:
@@ -417,7 +434,7 @@ def test_delisted_symbol_ends_with_its_reason(tmp_path: Path) -> None:
 def test_delisted_symbol_that_rest_forgot_comes_from_the_archive(tmp_path: Path) -> None:
     """The archive alone says when a forgotten symbol began and ceased to trade, and what it lacks."""
     archivist = Archivist(tmp_path, now=parse_time("2023-09-10T12:00"), lines=None)
-    forget(archivist.truth)
+    archivist.forget(archivist.truth)
     store = MemoryStore()
     result = archivist.load(store, BEGIN, "2023-09-10")
     reasons = [(one.span, one.reason) for one in store.absences(SERIES)]

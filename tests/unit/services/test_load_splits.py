@@ -7,7 +7,7 @@ import pytest
 
 from candlewick.market import HOUR, Span, format_time, parse_time
 from candlewick.stores.memory import MemoryStore
-from tests.unit.services.archivist import NOW, SERIES, Archivist
+from tests.unit.services.archivist import NOW, SERIES, Archivist, candle_lines
 
 START, END = parse_time("2023-01-20"), NOW
 SPLITS = 40
@@ -53,15 +53,15 @@ def whole(archivist: Archivist) -> tuple[bytes, list[tuple[Span, str]]]:
     return state(store)
 
 
-def random_split(random: Random) -> list[Span]:
+def random_split(random: Random, last: int = END) -> list[Span]:
     """Spans that cover everything, in any order, some of them twice."""
-    hours = (END - START) // HOUR
+    hours = (last - START) // HOUR
     cuts = sorted(random.sample(range(1, hours), random.randrange(1, 6)))
-    edges = [START, *(START + cut * HOUR for cut in cuts), END]
+    edges = [START, *(START + cut * HOUR for cut in cuts), last]
     spans = []
     for start, end in pairwise(edges):
         early, late = random.randrange(0, 60) * HOUR, random.randrange(0, 60) * HOUR
-        spans.append(Span(max(START, start - early), min(END, end + late)))
+        spans.append(Span(max(START, start - early), min(last, end + late)))
     random.shuffle(spans)
     return spans
 
@@ -77,3 +77,26 @@ def test_split_loads_come_to_the_same(
     rows, reasons = state(store)
     assert reasons == whole[1]
     assert rows == whole[0]
+
+
+@pytest.fixture(scope="module", params=["known to REST", "forgotten by REST"])
+def delisted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Archivist:
+    """A symbol that stopped trading months ago."""
+    made = Archivist(tmp_path_factory.mktemp("delisted"), candle_lines(), now=parse_time("2023-09-10T12:00"))
+    made.remove("2023-03")
+    if request.param == "forgotten by REST":
+        made.forget(made.truth)
+    return made
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_split_loads_of_a_delisted_symbol_come_to_the_same(delisted: Archivist, seed: int) -> None:
+    """Where it began, what it lacked and where it ended do not depend on how it was asked for."""
+    end = parse_time("2023-09-01")
+    one = MemoryStore()
+    assert delisted.load(one, START, end).complete
+    several = MemoryStore()
+    for span in random_split(Random(1000 + seed), end):
+        delisted.load(several, span.start, span.end, certify=False)
+    assert state(several)[1] == state(one)[1]
+    assert state(several)[0] == state(one)[0]
