@@ -42,6 +42,8 @@ def execute(args: argparse.Namespace) -> int:
         name = f"{one.market}:{one.symbol}:{one.interval}"
         if not one.has_provenance:
             print(f"{name}: came without its provenance: rows alone, no reasons of absences", file=sys.stderr)
+        if one.certificate == "differs":
+            print(f"{name}: the certificate that came with it does not prove what is held now", file=sys.stderr)
         if one.broken:
             print(f"{name}: {one.broken:,} rows broke a rule and are in the quarantine", file=sys.stderr)
     return 1 if any(one.broken for one in found) else 0

@@ -8,6 +8,8 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from candlewick.certificates.check import verify
+from candlewick.certificates.document import Certificate
 from candlewick.errors import CandlewickError, DecodeError
 from candlewick.integrity.rules import EARLIEST, Grids, check
 from candlewick.integrity.spans import without
@@ -47,6 +49,8 @@ class Imported(Struct):
     """Rows that broke a rule and went to the quarantine."""
     absences: int = 0
     """Reasons that were not known."""
+    certificate: str | None = None
+    """Whether the one that came with it proves what is held now: `kept` or `differs`."""
     has_provenance: bool = True
     """Whether every file came with what was known beside its rows."""
 
@@ -60,7 +64,7 @@ class Importer:
     def __init__(self, store: Store, now: int) -> None:
         """`now` is the exchange's time: candles must be over by then."""
         self._store, self._now = store, now
-        self._held = {info.series for info in store.series() if info.rows}
+        self._certificates: dict[Series, bytes] = {}
         self.tally: Tally = {}
 
     def take(self, path: Path) -> None:
@@ -72,6 +76,8 @@ class Importer:
         """
         for file in _files(path):
             self._take(open_file(file))
+        for series, document in self._certificates.items():
+            self._tally(series).certificate = "kept" if self._prove(series, document) else "differs"
 
     def _take(self, content: Content) -> None:
         provenance, last, rows = content.provenance, dict[Series, int](), 0
@@ -145,8 +151,18 @@ class Importer:
         keep_file_records(self._store, series, [one for one in provenance.files if one.name not in known])
         if listing_of(self._store, series.market, series.symbol) == Listing() != provenance.listing:
             keep_listing(self._store, series.market, series.symbol, provenance.listing)
-        if provenance.certificate and series not in self._held and certificate_of(self._store, series) is None:
-            keep_certificate(self._store, series, provenance.certificate.encode())
+        if provenance.certificate:
+            self._certificates[series] = provenance.certificate.encode()
+
+    def _prove(self, series: Series, document: bytes) -> bool:
+        """Keep the certificate that came with a series if it proves what is held now; whether it does."""
+        try:
+            found = verify(Certificate.from_json(document), self._store)
+        except DecodeError:
+            return False
+        if not found and certificate_of(self._store, series) is None:
+            keep_certificate(self._store, series, document)
+        return not found
 
 
 def _files(path: Path) -> Iterator[Path]:

@@ -69,7 +69,7 @@ def test_series_goes_out_and_in(
     (series,) = json.loads(capsys.readouterr().out)
     assert series == {
         "market": "spot", "symbol": "BTCUSDT", "interval": "1m", "files": 1, "inserted": 28, "confirmed": 0,
-        "unchanged": 0, "revised": 0, "refused": 0, "broken": 0, "absences": 1, "has_provenance": True,
+        "unchanged": 0, "revised": 0, "refused": 0, "broken": 0, "absences": 1, "certificate": None, "has_provenance": True,
     }  # fmt: skip
     assert told(other) == told(store)
 

@@ -14,7 +14,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from candlewick.errors import CandlewickError, DecodeError, UsageError
+from candlewick.certificates.issue import certify
+from candlewick.errors import CandlewickError, DecodeError, StoreFull, UsageError
 from candlewick.integrity.gaps import find_gaps
 from candlewick.market import DAY, HOUR, MINUTE, Candle, Interval, Market, Series, Span, parse_time
 from candlewick.reading.export import export
@@ -30,7 +31,7 @@ from candlewick.stores.provenance import (
     keep_file_records,
     keep_listing,
 )
-from candlewick.stores.store import ROW, Absence, Reason, Rows, Source, Store, to_rows
+from candlewick.stores.store import ROW, Absence, Reason, Rows, Source, Store, WriteResult, to_rows
 
 MINUTES = Series(Market.SPOT, "BTCUSDT", Interval("1m"))
 MONTHS = Series(Market.USDM, "币安人生USDT", Interval("1M"))
@@ -100,12 +101,15 @@ def fill(store: Store) -> None:
     ])  # fmt: skip
     keep_file_records(store, MINUTES, [record(MINUTES, month) for month in ("2024-01", "2024-02", "2024-03")])
     keep_listing(store, Market.SPOT, "BTCUSDT", Listing(first, 0, "archive"))
-    keep_certificate(store, MINUTES, b'{"certificate": "\xc3\xa9"}')
     for series, start in ((MONTHS, "2020-05-01"), (WEEKS, "2024-01-29")):
         opens = series.interval.grid(Span(parse_time(start), parse_time("2025-06-01")))
         del opens[3:5]
         store.write(to_rows(store.number(series), Source.REST, candles(opens, series.interval, 2)))
-    store.set_absences(MONTHS, [Absence(Span(parse_time("2020-08-01"), parse_time("2020-09-01")), Reason.DELISTED, "")])
+    store.set_absences(
+        MONTHS, [Absence(Span(parse_time("2020-08-01"), parse_time("2020-09-01")), Reason.EXCHANGE_OUTAGE, EVIDENCE)]
+    )
+    for series in (MINUTES, MONTHS):
+        keep_certificate(store, series, certify(store, series).to_json())
 
 
 @pytest.fixture(scope="module")
@@ -275,6 +279,20 @@ def test_rows_follow_the_write_rule(store: Store, tmp_path: Path) -> None:
     assert held.absences(MINUTES)[:2] == [
         reason, Absence(Span(reason.span.end, int(live["open_time"][0])), Reason.NOT_LISTED, "{}"),
     ]  # fmt: skip
+    assert one.certificate == "kept"
+
+
+def test_certificate_is_kept_only_if_it_proves_what_is_held(store: Store, tmp_path: Path) -> None:
+    """Where the store knows better than a live row of the file, the certificate of the file is not taken."""
+    export(store, MINUTES, None, Format.ARROW, tmp_path / "one")
+    held = MemoryStore()
+    better = store.read(MINUTES, last=1)
+    assert better["source"] == Source.LIVE
+    better["series"], better["source"], better["trades"] = held.number(MINUTES), Source.REST, 1
+    better["volume"] += 1
+    held.write(better)
+    _, tally = taken(tmp_path / "one", held)
+    assert (tally[MINUTES].refused, tally[MINUTES].certificate) == (1, "differs")
     assert held.state(f"certificate:{MINUTES}") is None
 
 
@@ -494,3 +512,28 @@ def test_form_is_told_by_content(store: Store, tmp_path: Path) -> None:
         (path,) = export(store, WEEKS, None, form, tmp_path / f"{form}-without-suffix").files
         assert form_of(path) is form
         assert open_file(path).provenance is not None
+
+
+@pytest.mark.parametrize("after", range(1, 12, 2))
+def test_import_that_was_broken_off_is_made_whole_by_another(store: Store, after: int, tmp_path: Path) -> None:
+    """Wherever it stopped, between revisions and rows too, the same files make the same store."""
+    for info in store.series():
+        export(store, info.series, None, Format.PARQUET, tmp_path)
+
+    class Full(MemoryStore):
+        """Has no space from some write on."""
+
+        room = after
+
+        def write(self, rows: Rows) -> WriteResult:
+            self.room -= 1
+            if self.room < 0:
+                raise StoreFull("no space left")
+            return super().write(rows)
+
+    broken = Full()
+    with pytest.raises(StoreFull):
+        taken(tmp_path, broken)
+    broken.room = 10_000
+    taken(tmp_path, broken)
+    assert fingerprint(broken) == fingerprint(store)
