@@ -98,7 +98,7 @@ class Changes:
         if data is None:
             return np.empty(0, ROW)
         series = self._state.series[number]
-        block = Block(data, f"block {home} of {series}")
+        block = Block(data, str(series), home)
         first, end = 0, block.rows
         if wanted is not None:
             times = block_times(block, home, series.interval)

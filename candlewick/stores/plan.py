@@ -1,6 +1,6 @@
 """What a read is made of: slices of blocks and rows of the journal, in order of time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,13 +10,13 @@ import numpy.typing as npt
 from candlewick.market import Interval
 from candlewick.stores import rule
 from candlewick.stores.blocks.decode import Block
-from candlewick.stores.blocks.kernel import JOB, Jobs, Kernel, loaded
+from candlewick.stores.blocks.kernel import Jobs, Kernel, loaded
 from candlewick.stores.blocks.kernel import targets as addresses
 from candlewick.stores.blocks.layout import HEADER
 from candlewick.stores.blocks.parallel import in_threads
 from candlewick.stores.grid import BLOCK_SLOTS, block_of, blocks, slot_starts
 from candlewick.stores.store import Rows
-from candlewick.stores.tables import BLOCK_KEY, Targets, block_rows, block_times, explain, fill_block, job
+from candlewick.stores.tables import BLOCK_KEY, Targets, block_rows, block_times, explain, fill_block, jobs
 
 _PARALLEL_ROWS = 50_000
 _TOGETHER = 16  # blocks one task reads: a megabyte of each column
@@ -101,7 +101,7 @@ class Plan:
             series, number = BLOCK_KEY.unpack(key)
             if series != self._number or number > final:
                 return
-            yield number, Block(data, f"block {number} of {self._where}")
+            yield number, Block(data, self._where, number)
 
     def _merged(self, stored: Iterator[tuple[int, Block]]) -> list[Piece]:
         times = self._recent["open_time"]
@@ -111,6 +111,9 @@ class Plan:
         pieces = []
         done = 0
         for number, block in stored:
+            if not len(homes) and number not in self._edges:  # as most are in a long history
+                pieces.append(Piece(block.rows, None, block, number))
+                continue
             before, inside = np.searchsorted(homes, (number, number + 1)) if len(homes) else (0, 0)
             if before > done:
                 pieces.append(Piece(int(before - done), recent[done:before]))
@@ -138,28 +141,30 @@ def fill(pieces: list[Piece], targets: Targets, number: int, interval: Interval)
     Raises:
         StoreDamaged: a block is not what was written.
     """
-    kernel = loaded()
+    kernel = loaded() if interval.is_fixed else None
     tasks: list[Callable[[], None]] = []
-    jobs: list[tuple[int, ...]] = []
-    stored: list[Block] = []
+    stored: list[tuple[int, Piece, Block]] = []
     at = 0
     for piece in pieces:
         block = piece.block
         if block is None:
             assert piece.rows is not None
             tasks.append(partial(_copy, piece.rows, _part(targets, at, piece.length)))
-        elif kernel is None or not interval.is_fixed:
+        elif kernel is None:
             end, part = piece.first + piece.length, _part(targets, at, piece.length)
             tasks.append(partial(fill_block, block, piece.number, interval, part, piece.first, end, number))
         else:
-            jobs.append(job(block, piece.number, interval, at, piece.first, piece.first + piece.length))
-            stored.append(block)
+            stored.append((at, piece, block))
         at += piece.length
-    if kernel is not None and jobs:
-        columns, table = addresses(targets), np.array(jobs, JOB)
-        for first in range(0, len(jobs), _TOGETHER):
+    if kernel is not None and stored:
+        begins, parts, held = zip(*stored, strict=True)
+        firsts = [piece.first for piece in parts]
+        ends = [piece.first + piece.length for piece in parts]
+        table = jobs(interval, held, [piece.number for piece in parts], begins, firsts, ends)
+        columns = addresses(targets)
+        for first in range(0, len(table), _TOGETHER):
             some = slice(first, first + _TOGETHER)
-            tasks.append(partial(_read, kernel, table[some], columns, stored[some], targets, interval.nominal, number))
+            tasks.append(partial(_read, kernel, table[some], columns, held[some], targets, interval.nominal, number))
     in_threads(tasks, at, _PARALLEL_ROWS)
 
 
@@ -174,16 +179,16 @@ def _copy(rows: Rows, targets: Targets) -> None:
 
 def _read(
     kernel: Kernel,
-    jobs: Jobs,
+    table: Jobs,
     columns: npt.NDArray[np.int64],
-    stored: list[Block],
+    held: Sequence[Block],
     targets: Targets,
     length: int,
     number: int,
 ) -> None:
-    done = kernel.read(jobs, columns, length, number)
-    if done < len(jobs):
-        raise explain(stored[done], targets)
+    done = kernel.read(table, columns, length, number)
+    if done < len(table):
+        raise explain(held[done], targets)
 
 
 def _newest(pieces: list[Piece], last: int) -> list[Piece]:

@@ -1,7 +1,7 @@
 """Keys and small records of the LMDB databases, and a block's way between bytes and rows."""
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,7 +11,7 @@ from candlewick.errors import StoreDamaged
 from candlewick.market import Interval, Series
 from candlewick.stores.blocks.decode import Block
 from candlewick.stores.blocks.encode import encode
-from candlewick.stores.blocks.kernel import JOB, Room, address, loaded
+from candlewick.stores.blocks.kernel import JOB, Jobs, Room, address, loaded
 from candlewick.stores.blocks.kernel import targets as addresses
 from candlewick.stores.grid import BLOCK_SLOTS, Int64s, slot_starts, slots
 from candlewick.stores.store import ROW, Rows
@@ -71,15 +71,26 @@ def fill_block(
     if kernel is None or not interval.is_fixed:
         _fill_plainly(block, number, interval, dict(targets), first, end, series)
         return
-    jobs = np.array([job(block, number, interval, 0, first, end)], JOB)
-    if not kernel.read(jobs, addresses(targets), interval.nominal, series):
+    table = jobs(interval, [block], [number], [0], [first], [end])
+    if not kernel.read(table, addresses(targets), interval.nominal, series):
         raise explain(block, targets)
 
 
-def job(block: Block, number: int, interval: Interval, to: int, first: int, end: int) -> tuple[int, ...]:
-    """The `JOB` that writes rows `first` to `end` of block `number` to row `to` of the targets and on."""
-    start = number * BLOCK_SLOTS * interval.nominal + interval.floor(0)
-    return address(block.data), len(block.data), to, first, end, start
+def jobs(
+    interval: Interval,
+    blocks: Sequence[Block],
+    numbers: Sequence[int],
+    to: Sequence[int],
+    first: Sequence[int],
+    end: Sequence[int],
+) -> Jobs:
+    """One `JOB` for each block: its rows `first` to `end` go to row `to` of the targets and on."""
+    table = np.empty(len(blocks), JOB)
+    table["data"] = [address(block.data) for block in blocks]
+    table["size"] = [block.size for block in blocks]
+    table["to"], table["first"], table["end"] = to, first, end
+    table["start"] = np.array(numbers, np.int64) * (BLOCK_SLOTS * interval.nominal) + interval.floor(0)
+    return table
 
 
 def explain(block: Block, columns: Iterable[str]) -> StoreDamaged:

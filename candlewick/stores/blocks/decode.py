@@ -34,6 +34,7 @@ from candlewick.stores.checksum import Bytes, checksum
 from candlewick.stores.grid import Int64s
 
 _DESCRIPTORS = struct.Struct("<" + COLUMN.format[1:] * len(COLUMNS))
+_COLUMNS = len(COLUMNS)
 _FIELDS = 7
 _OFFSET = 4
 _INDEX = {name: _FIELDS * at for at, name in enumerate(COLUMNS)}
@@ -62,26 +63,28 @@ class Block:
     """A block's bytes and what is in them; `data` must stay alive and unchanged while it is used.
 
     Its head is checked when anything is read, each column when it is, so that reading one does not touch the others.
-    `name` is for messages.
+    Messages call it `name`, or block `number` of `name`.
 
     Raises:
         StoreDamaged: the bytes are not what was written.
     """
 
-    __slots__ = ("_columns", "_descriptors", "_expected", "_name", "_runs", "data", "rows")
+    __slots__ = ("_columns", "_descriptors", "_expected", "_name", "_number", "_runs", "data", "rows", "size")
 
     rows: int
 
-    def __init__(self, data: Bytes, name: str) -> None:
-        if len(data) < DATA_AT or len(data) % 8:
-            raise damaged(name, f"it is {len(data)} bytes long")
-        self._expected, version, columns, self._runs, self.rows = HEADER.unpack_from(data)
-        if version != VERSION or columns != len(COLUMNS):
-            raise damaged(name, f"it has version {version} and {columns} columns")
-        if not 0 < self.rows <= MOST_ROWS:
-            raise damaged(name, f"it says that it has {self.rows} rows")
+    def __init__(self, data: Bytes, name: str, number: int | None = None) -> None:
         self._name = name
+        self._number = number
         self.data = data
+        self.size = size = len(data)
+        if size < DATA_AT or size % 8:
+            raise self.damaged(f"it is {size} bytes long")
+        self._expected, version, columns, self._runs, self.rows = HEADER.unpack_from(data)
+        if version != VERSION or columns != _COLUMNS:
+            raise self.damaged(f"it has version {version} and {columns} columns")
+        if not 0 < self.rows <= MOST_ROWS:
+            raise self.damaged(f"it says that it has {self.rows} rows")
         self._descriptors: tuple[Any, ...] = ()
         self._columns: dict[str, _Column] = {}
 
@@ -92,7 +95,7 @@ class Block:
         runs = np.frombuffer(self.data, _UINT16, 2 * self._runs, DATA_AT).astype(np.int64)
         firsts, slots = runs[::2], runs[1::2]
         if not self._runs or firsts[0] or (np.diff(firsts, append=self.rows) <= 0).any():
-            raise damaged(self._name, "its runs are not in order")
+            raise self.damaged("its runs are not in order")
         if self._runs == 1:
             return np.arange(runs[1] + start, runs[1] + end)
         return np.arange(start, end) + np.repeat(slots - firsts, np.diff(firsts, append=self.rows))[start:end]
@@ -121,9 +124,14 @@ class Block:
         except (ValueError, IndexError, KeyError, OverflowError) as error:
             raise self.senseless(str(error)) from None
 
+    def damaged(self, what: str) -> StoreDamaged:
+        """The error of a block that is not what was written."""
+        name = self._name if self._number is None else f"block {self._number} of {self._name}"
+        return StoreDamaged(f"{name} is damaged: {what}; restore a copy of the store, or load it again")
+
     def senseless(self, why: str) -> StoreDamaged:
         """The error of a block whose checksums match and which cannot be read all the same."""
-        return damaged(self._name, f"its columns make no sense ({why})")
+        return self.damaged(f"its columns make no sense ({why})")
 
     def _fill(self, part: "_Part", out: Mapping[str, npt.NDArray[Any]]) -> None:
         decimals = []
@@ -153,7 +161,7 @@ class Block:
             if not DATA_AT <= column.offset <= end <= len(self.data) or column.offset % 8 or end % 8:
                 raise self.senseless(f"{name} lies from {column.offset} to {end}")
             if checksum(memoryview(self.data)[column.offset : end]) != column.checksum:
-                raise damaged(self._name, f"the checksum of its {name} does not match")
+                raise self.damaged(f"the checksum of its {name} does not match")
             self._columns[name] = column
         return column
 
@@ -162,13 +170,8 @@ class Block:
             return
         head = DATA_AT + padded(4 * self._runs)
         if head > len(self.data) or checksum(memoryview(self.data)[CHECKED_FROM:head]) != self._expected:
-            raise damaged(self._name, "the checksum of its head does not match")
+            raise self.damaged("the checksum of its head does not match")
         self._descriptors = _DESCRIPTORS.unpack_from(self.data, COLUMNS_AT)
-
-
-def damaged(name: str, what: str) -> StoreDamaged:
-    """The error of a block that is not what was written."""
-    return StoreDamaged(f"{name} is damaged: {what}; restore a copy of the store, or load it again")
 
 
 class _Part:
