@@ -51,6 +51,10 @@ class Joint(NamedTuple):
     """Lines that repeat those of the file before."""
     outside: int
     """Lines that are not of its time."""
+    annulled: int
+    """Lines that say that a trade was none: without price, quantity and raw trades."""
+    empty: int
+    """Lines that lack a quantity and yet have a price: what was traded is not known."""
     belated: Columns
     """Trades of the time before it that no file had."""
     last_id: int
@@ -64,6 +68,8 @@ class Piece(NamedTuple):
     joint: Joint
     found: int
     """Trades that REST had and the file had not."""
+    late: int
+    """Trades that REST had and the file before had not, though they are of its time."""
     trades: int
     candles: dict[Interval, list[Candles]]
     """Those that open in `span`, in order; the doubtful ones too."""
@@ -111,6 +117,7 @@ class Joiner:
     def judge(self, columns: Columns, span: Span) -> Joint:
         """Hold a file's trades against themselves and what came before."""
         highest = int(columns["trade_id"].max())
+        columns, annulled, empty = _traded(columns)
         times = columns["time"]
         is_late, is_early = times >= span.end, times < span.start
         outside = int(np.count_nonzero(is_late) + np.count_nonzero(is_early))
@@ -146,8 +153,9 @@ class Joiner:
         holes = [*judged.skipped, *((one, one + 1) for one in judged.conflicting)]
         if last is not None and last.id + 1 < lowest:
             holes.append((last.id + 1, lowest))
+        known_ids = [*belated["trade_id"].tolist(), *annulled]
         return Joint(
-            span, judged, _without(sorted(holes), belated["trade_id"].tolist()), reused, repeated, outside, belated,
+            span, judged, _without(sorted(holes), known_ids), reused, repeated, outside, len(annulled), empty, belated,
             max(highest, -1 if last is None else last.id),
         )  # fmt: skip
 
@@ -158,18 +166,19 @@ class Joiner:
             UsageError: a price or quantity has more than eight decimals.
         """
         trades, span, holes = joint.judged.trades, joint.span, joint.holes
-        count = 0
+        count = late = 0
         if found is not None and len(found["time"]):
             holes = _without(holes, found["trade_id"].tolist())
             now = (found["time"] >= span.start) & (found["time"] < span.end)
-            # A trade of the time before was lacking there.
-            self._doubts += [Doubt(time, time) for time in found["time"][~now].tolist()]
+            # A trade of the time before was lacking there; that file alone can be made whole with it.
+            self._doubts += [Doubt(time, time, is_open=True) for time in found["time"][~now].tolist()]
+            late = int(np.count_nonzero(found["time"] < span.start))
             count = int(np.count_nonzero(now))
             trades = _joined([trades, _some(found, now)])
             order = np.argsort(trades["trade_id"], kind="stable")
             trades = _some(trades, order)
         self._doubt(trades, span, holes)
-        piece = Piece(span, joint, count, len(trades["time"]), {one: [] for one in self._intervals})
+        piece = Piece(span, joint, count, late, len(trades["time"]), {one: [] for one in self._intervals})
         before = self._pending
         for interval in self._intervals:
             for candles in self._made(trades, span, interval):
@@ -185,6 +194,11 @@ class Joiner:
         self._carry(trades, span)
         self._pending = piece
         return None if before is None else self._finished(before)
+
+    @property
+    def is_lacking_before(self) -> bool:
+        """Whether the file that was taken last has shown trades that the one before it lacks, and REST has."""
+        return self._pending is not None and self._pending.late > 0
 
     def finish(self, *, is_proved: bool) -> Finished | None:
         """Nothing follows. `is_proved`: the trade after the last one is known, and later than the last file's time."""
@@ -255,11 +269,13 @@ class Joiner:
         if not whole.all():
             trades = _some(trades, whole)
         opens = floors(np.ascontiguousarray(trades["time"], np.int64), interval)
+        known = self._tail is not None and start == span.start
+        previous = np.concatenate(([self._tail["price"][-1] if known and self._tail else np.nan], trades["price"][:-1]))
         disorder = [one for one in self._doubts if not one.is_open]
         if disorder:
             bad = touched(opens, interval, disorder)
             if bad.any():
-                trades, opens = _some(trades, ~bad), opens[~bad]
+                trades, opens, previous = _some(trades, ~bad), opens[~bad], previous[~bad]
         if not len(opens):
             return []
         rebuilt = rebuild(trades, interval)
@@ -270,13 +286,9 @@ class Joiner:
         before = after.handed_on(rebuilt.columns["open_time"], interval, self._edges.get(interval) or first)
         self._edges[interval] = after.part(slice(-1, None))
         candles = Candles(
-            rebuilt.columns,
-            rebuilt.quote_slack,
-            np.diff(np.append(starts, len(opens))),
-            trades["time"][last],
-            before,
-            after,
-        )
+            rebuilt.columns, rebuilt.quote_slack, np.diff(np.append(starts, len(opens))), trades["time"][starts],
+            trades["time"][last], previous[starts], before, after,
+        )  # fmt: skip
         opened = int(np.searchsorted(rebuilt.columns["open_time"], span.start))
         parts = [candles.part(slice(0, opened)), candles.part(slice(opened, None))]
         return [one for one in parts if len(one.slack)]
@@ -349,6 +361,16 @@ def _without(holes: list[Hole], found: Iterable[int]) -> list[Hole]:
                 left[at : at + 1] = [part for part in ((low, one), (one + 1, high)) if part[0] < part[1]]
                 break
     return left
+
+
+def _traded(columns: Columns) -> tuple[Columns, list[int], int]:
+    """The lines with a quantity, the ids of annulled ones, and how many other lines have no quantity."""
+    empty = columns["quantity"] == 0
+    if not empty.any():
+        return columns, [], 0
+    annulled = empty & ((columns["price"] == 0) | (columns["first_id"] < 0))
+    spoiled = int(np.count_nonzero(empty & ~annulled))
+    return _some(columns, ~empty), columns["trade_id"][annulled].tolist(), spoiled
 
 
 def _some(columns: Columns, which: "NDArray[np.bool_] | NDArray[np.intp]") -> Columns:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candlewick.exchanges.exchange import Columns
-from candlewick.market import Interval
+from candlewick.market import MINUTE, Interval
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -85,7 +85,12 @@ class Candles(NamedTuple):
     """See `Rebuilt.quote_slack`."""
     lines: Ints
     """How many trades or aggregates each is made of."""
+    first_time: Ints
+    """Of the first trade of each,"""
     last_time: Ints
+    """and of the last one."""
+    previous: Floats
+    """The price of the trade before the first one; NaN where it is not known."""
     before: Edges
     after: Edges
 
@@ -93,22 +98,30 @@ class Candles(NamedTuple):
     def join(cls, parts: "Sequence[Candles]") -> Self:
         """Those of all parts in order."""
         columns = {name: np.concatenate([one.columns[name] for one in parts]) for name in parts[0].columns}
-        slack, lines = np.concatenate([one.slack for one in parts]), np.concatenate([one.lines for one in parts])
-        last_time = np.concatenate([one.last_time for one in parts])
-        before, after = Edges.join([one.before for one in parts]), Edges.join([one.after for one in parts])
-        return cls(columns, slack, lines, last_time, before, after)
+        return cls(
+            columns, np.concatenate([one.slack for one in parts]), np.concatenate([one.lines for one in parts]),
+            np.concatenate([one.first_time for one in parts]), np.concatenate([one.last_time for one in parts]),
+            np.concatenate([one.previous for one in parts]), Edges.join([one.before for one in parts]),
+            Edges.join([one.after for one in parts]),
+        )  # fmt: skip
 
     def part(self, which: "slice | Mask | Ints") -> "Candles":
         """Some of them."""
         columns = {name: values[which] for name, values in self.columns.items()}
         return Candles(
-            columns, self.slack[which], self.lines[which], self.last_time[which], self.before.part(which),
-            self.after.part(which),
+            columns, self.slack[which], self.lines[which], self.first_time[which], self.last_time[which],
+            self.previous[which], self.before.part(which), self.after.part(which),
         )  # fmt: skip
 
     @property
+    def opens_idle(self) -> Mask:
+        """Which begin with a minute without trades, so that one made of minutes opens at the price before."""
+        idle: Mask = self.first_time - self.columns["open_time"] >= MINUTE
+        return idle
+
+    @property
     def is_exact(self) -> Mask:
-        """Which are the exchange's own to the last bit, as far as trades can tell."""
+        """Which have the exchange's own sums to the last bit, as far as trades can tell."""
         exact: Mask = (self.slack == 0) & (self.before.raws == 0) & (self.after.raws == 0)
         return exact
 
@@ -138,7 +151,7 @@ def versus(made: Candles, held: Columns, *, burns: bool) -> Versus:
         return Versus(equal, np.zeros(len(equal), np.bool_))
     a, b = made.before, made.after
     loose = (a.raws > 0) | (b.raws > 0)
-    fine = same["close"] & _prices(mine, held, a, same)
+    fine = same["close"] & _prices(made, held, same)
     early = (held["close_time"] < mine["close_time"]) & (held["close_time"] >= made.last_time)
     fine &= same["close_time"] | early
     least = made.lines if burns else mine["trades"]
@@ -157,14 +170,15 @@ def versus(made: Candles, held: Columns, *, burns: bool) -> Versus:
     return Versus(equal, fine & ~equal)
 
 
-def _prices(mine: Columns, held: Columns, a: Edges, same: dict[str, Mask]) -> Mask:
-    """Whether open, high and low differ by the price of the aggregate before at most."""
-    moved = a.raws > 0
-    unknown = moved & np.isnan(a.price)
-    price = np.where(np.isnan(a.price), mine["open"], a.price)
-    fine: Mask = same["open"] | (moved & (held["open"] == price)) | unknown
-    fine &= same["high"] | (moved & (held["high"] == np.maximum(mine["high"], price))) | unknown
-    fine &= same["low"] | (moved & (held["low"] == np.minimum(mine["low"], price))) | unknown
+def _prices(made: Candles, held: Columns, same: dict[str, Mask]) -> Mask:
+    """Whether open, high and low differ by one price at most that may belong to the candle: one of just before it."""
+    mine = made.columns
+    fine: Mask = same["open"] & same["high"] & same["low"]
+    for may, price in ((made.before.raws > 0, made.before.price), (made.opens_idle, made.previous)):
+        opens = same["open"] | (held["open"] == price)
+        high = same["high"] | (held["high"] == np.fmax(mine["high"], price))
+        low = same["low"] | (held["low"] == np.fmin(mine["low"], price))
+        fine |= may & ((opens & high & low) | np.isnan(price))
     return fine
 
 

@@ -245,10 +245,18 @@ class _Symbol:
         """The file that was taken last, not yet stored."""
         self._is_proved: bool | None = None
         """Whether its end is; None where nobody was asked."""
+        self._again: list[Step] = []
         self._downloads: dict[str, asyncio.Task[Download | ExchangeError]] = {}
 
     async def run(self) -> None:
-        """Read, make and store."""
+        """Read, make and store; once more, each by itself, the files whose end another one has shown to be lacking."""
+        await self._run()
+        again, self._again = self._again, []
+        for step in again:
+            self._steps = [step]
+            await self._run()
+
+    async def _run(self) -> None:
         try:
             async for at, file in self._read():
                 if file.columns is None:
@@ -294,6 +302,8 @@ class _Symbol:
             await self._end(try_next=False)
             await self._loader.reject(self._work, _rejected(file, str(error)))
             return False
+        if self._joiner.is_lacking_before and self._before is not None:
+            self._again.append(self._before.step)
         self._loader.read(len(columns["time"]))
         await self._store(finished)
         self._before = file._replace(columns=None)

@@ -48,10 +48,6 @@ class Counts(NamedTuple):
     doubtful: int = 0
     """Grid times that trades are lacking of."""
 
-    def plus(self, other: "Counts") -> "Counts":
-        """Both."""
-        return Counts(*(one + two for one, two in zip(self, other, strict=True)))
-
 
 class RebuiltSeries:
     """One series whose candles are made of trades; all of it happens on the store's thread."""
@@ -60,12 +56,23 @@ class RebuiltSeries:
         """`burns`: see `versus`."""
         self.series, self.number, self.span, self.kind, self._burns = series, number, span, kind, burns
         self.need: list[Span] = []
-        self.counts = Counts()
-        self.rows = self.revised = self.files = self.bytes = 0
+        self.rows = self.revised = self.bytes = 0
         self.differences: list[str] = []
         """The first ones."""
+        self._counts: dict[str, Counts] = {}
+        """By file."""
         self._exact: list[Span] = []
         """Where candles were made of raw trades before."""
+
+    @property
+    def files(self) -> int:
+        """How many were read."""
+        return len(self._counts)
+
+    @property
+    def counts(self) -> Counts:
+        """Of all files."""
+        return Counts(*map(sum, zip(*self._counts.values(), strict=True)))
 
     def prepare(self, store: StoreReader, shelf: TradeShelf, *, recheck: bool) -> None:
         """Find out for which candles files have to be read: those that no file of the ledger was read for."""
@@ -113,10 +120,9 @@ class RebuiltSeries:
         missing = without(missing_spans(times, interval, span, ()), opens_left)
         doubtful = sum(map(interval.count, common(join(bad_opens), missing)))
         counts = counts._replace(doubtful=doubtful, idle=sum(map(interval.count, missing)) - doubtful)
-        self.counts = self.counts.plus(counts)
+        self._counts[file.name] = counts
         self.rows += result.inserted + result.confirmed + len(result.changed)
         self.revised += len(result.changed)
-        self.files += 1
         self.bytes += record.size
         record = FileRecord(
             record.name, span, record.size, record.sha256, record.checksum, record.verdict, rows, record.fetched_at,
@@ -262,7 +268,8 @@ def _remark(kind: ArchiveKind, finished: Finished, counts: Counts) -> str:
         (judged.repeated + joint.repeated, f"{judged.repeated + joint.repeated} lines repeated"),
         (joint.reused, f"{joint.reused} ids of the file before used again"),
         (judged.unordered, f"{judged.unordered} lines out of order"),
-        (judged.annulled, f"{judged.annulled} lines without a quantity"),
+        (joint.annulled, f"{joint.annulled} lines annulled"),
+        (joint.empty, f"{joint.empty} lines without a quantity"),
         (joint.outside, f"{joint.outside} lines outside its time"),
         (judged.overlapping, f"{judged.overlapping} with raw trades of others"),
         (judged.backwards, f"{judged.backwards} earlier than one before"),
