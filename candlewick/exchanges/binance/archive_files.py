@@ -6,7 +6,6 @@ Every number is the nearest double to its text. Whether the rows can be true is 
 import re
 import struct
 import zlib
-from enum import Enum
 from importlib import import_module
 from importlib.util import find_spec
 from io import BytesIO
@@ -17,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candlewick.errors import DecodeError
+from candlewick.exchanges.binance import archive_kernel
+from candlewick.exchanges.binance.archive_kernel import Kind
 from candlewick.exchanges.exchange import ArchiveKind, Columns
 
 # Milliseconds of the year 5138, microseconds of 1973: spot files with data from 2025-01-01 on are in microseconds,
@@ -38,17 +39,13 @@ _BOM = b"\xef\xbb\xbf"
 _INTEGER = re.compile(rb" *[-+]?[0-9]{1,19}")
 
 
-class _Type(Enum):
-    INT = "whole number"
-    FLOAT = "number"
-    FLAG = "true or false"
-    TEXT = "text"
+_WORDS = {Kind.INT: "whole number", Kind.DECIMAL: "number", Kind.FLAG: "true or false", Kind.TEXT: "text"}
 
 
 class Layout(NamedTuple):
     """The columns of a CSV in order: the name in a header, ours (None: not wanted), the type."""
 
-    columns: tuple[tuple[str, str | None, _Type], ...]
+    columns: tuple[tuple[str, str | None, Kind], ...]
 
     @property
     def header(self) -> list[str]:
@@ -57,44 +54,44 @@ class Layout(NamedTuple):
 
 
 _KLINES = Layout((
-    ("open_time", "open_time", _Type.INT),
-    ("open", "open", _Type.FLOAT),
-    ("high", "high", _Type.FLOAT),
-    ("low", "low", _Type.FLOAT),
-    ("close", "close", _Type.FLOAT),
-    ("volume", "volume", _Type.FLOAT),
-    ("close_time", "close_time", _Type.INT),
-    ("quote_volume", "quote_volume", _Type.FLOAT),
-    ("count", "trades", _Type.INT),
-    ("taker_buy_volume", "taker_buy_volume", _Type.FLOAT),
-    ("taker_buy_quote_volume", "taker_buy_quote_volume", _Type.FLOAT),
-    ("ignore", None, _Type.TEXT),
+    ("open_time", "open_time", Kind.INT),
+    ("open", "open", Kind.DECIMAL),
+    ("high", "high", Kind.DECIMAL),
+    ("low", "low", Kind.DECIMAL),
+    ("close", "close", Kind.DECIMAL),
+    ("volume", "volume", Kind.DECIMAL),
+    ("close_time", "close_time", Kind.INT),
+    ("quote_volume", "quote_volume", Kind.DECIMAL),
+    ("count", "trades", Kind.INT),
+    ("taker_buy_volume", "taker_buy_volume", Kind.DECIMAL),
+    ("taker_buy_quote_volume", "taker_buy_quote_volume", Kind.DECIMAL),
+    ("ignore", None, Kind.TEXT),
 ))  # fmt: skip
 
 _TRADES = Layout(
     (
-        ("id", "trade_id", _Type.INT),
-        ("price", "price", _Type.FLOAT),
-        ("qty", "quantity", _Type.FLOAT),
-        ("quote_qty", "quote_quantity", _Type.FLOAT),
-        ("time", "time", _Type.INT),
-        ("is_buyer_maker", "buyer_is_maker", _Type.FLAG),
+        ("id", "trade_id", Kind.INT),
+        ("price", "price", Kind.DECIMAL),
+        ("qty", "quantity", Kind.DECIMAL),
+        ("quote_qty", "quote_quantity", Kind.DECIMAL),
+        ("time", "time", Kind.INT),
+        ("is_buyer_maker", "buyer_is_maker", Kind.FLAG),
     )
 )
 
 _AGG_TRADES = Layout(
     (
-        ("agg_trade_id", "trade_id", _Type.INT),
-        ("price", "price", _Type.FLOAT),
-        ("quantity", "quantity", _Type.FLOAT),
-        ("first_trade_id", "first_id", _Type.INT),
-        ("last_trade_id", "last_id", _Type.INT),
-        ("transact_time", "time", _Type.INT),
-        ("is_buyer_maker", "buyer_is_maker", _Type.FLAG),
+        ("agg_trade_id", "trade_id", Kind.INT),
+        ("price", "price", Kind.DECIMAL),
+        ("quantity", "quantity", Kind.DECIMAL),
+        ("first_trade_id", "first_id", Kind.INT),
+        ("last_trade_id", "last_id", Kind.INT),
+        ("transact_time", "time", Kind.INT),
+        ("is_buyer_maker", "buyer_is_maker", Kind.FLAG),
     )
 )
 
-_BEST_MATCH = ("is_best_match", None, _Type.TEXT)
+_BEST_MATCH = ("is_best_match", None, Kind.TEXT)
 _TRADE_LAYOUTS = {ArchiveKind.TRADES: _TRADES, ArchiveKind.AGG_TRADES: _AGG_TRADES}
 
 
@@ -189,12 +186,29 @@ def _read(text: bytes, layout: Layout, name: str) -> Columns:
     Raises:
         DecodeError: a line is not as `layout` says; names the line.
     """
-    import polars as pl  # noqa: PLC0415 - a hundred milliseconds that only reading the archive takes
-
     if len(text) < _SMALL and not text.strip():
         raise DecodeError(f"{name}.csv is empty")
     extra = _header(text, layout, name)
-    types = {_Type.INT: pl.Int64, _Type.FLOAT: pl.Float64, _Type.FLAG: pl.Boolean, _Type.TEXT: pl.String}
+    kernel = archive_kernel.loaded()
+    found = None if kernel is None else _read_plain(kernel, text, layout, extra)
+    return _read_any(text, layout, name, extra) if found is None else found
+
+
+def _read_plain(
+    kernel: archive_kernel.Kernel, text: bytes, layout: Layout, extra: int | None
+) -> dict[str, NDArray[Any]] | None:
+    """What the kernel makes of a CSV, if anything."""
+    columns = [(ours, kind) for _, ours, kind in layout.columns]
+    if extra is not None:
+        return kernel.read(text, text.find(b"\n") + 1 or len(text), [*columns, *([(None, Kind.TEXT)] * extra)])
+    return kernel.read(text, len(_BOM) if text.startswith(_BOM) else 0, columns)
+
+
+def _read_any(text: bytes, layout: Layout, name: str, extra: int | None) -> Columns:
+    """What polars makes of a CSV; slower, and it decides what is wrong with one."""
+    import polars as pl  # noqa: PLC0415 - a hundred milliseconds that the kernel saves
+
+    types = {Kind.INT: pl.Int64, Kind.DECIMAL: pl.Float64, Kind.FLAG: pl.Boolean, Kind.TEXT: pl.String}
     schema = {column: types[kind] for column, _, kind in layout.columns}
     schema |= {f"column_{number}": pl.String for number in range(extra or 0)}
     try:
@@ -249,22 +263,22 @@ def _fault(line: bytes, layout: Layout, extra: int) -> str:
         return f"has {len(values)} columns instead of {width}: {line[:160].decode('utf-8', 'replace')!r}"
     for value, (column, _, kind) in zip(values, layout.columns, strict=False):
         if not _is_one(value, kind):
-            return f"has {value[:40].decode('utf-8', 'replace')!r} as {column}, which is no {kind.value}"
+            return f"has {value[:40].decode('utf-8', 'replace')!r} as {column}, which is no {_WORDS[kind]}"
     return "" if all(values) else "lacks a value"
 
 
-def _is_one(value: bytes, kind: _Type) -> bool:
-    if kind is _Type.INT:
+def _is_one(value: bytes, kind: Kind) -> bool:
+    if kind is Kind.INT:
         return _INTEGER.fullmatch(value) is not None and -(2**63) <= int(value) < 2**63
-    if kind is _Type.FLAG:
+    if kind is Kind.FLAG:
         return value.lower() in {b"true", b"false"}
     try:
         text = value.decode()
-        if kind is _Type.FLOAT:
+        if kind is Kind.DECIMAL:
             float(text)
     except ValueError:
         return False
-    return bool(text) and (kind is _Type.TEXT or not (text[-1].isspace() or "_" in text))
+    return bool(text) and (kind is Kind.TEXT or not (text[-1].isspace() or "_" in text))
 
 
 def _to_time(times: NDArray[Any]) -> NDArray[np.int64]:
