@@ -5,12 +5,16 @@
    outside of what the caller gave, whatever they say. All integers are little-endian; kernel.py does not load this on
    other machines. Compile with -ffp-contract=off: a fused multiply-add would round once where the format rounds twice. */
 
+#include <float.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#if UINTPTR_MAX != UINT64_MAX || FLT_EVAL_METHOD != 0 || defined(__FAST_MATH__)
+#error "addresses of 64 bits, and doubles that are rounded after every operation, or the bits would differ"
+#endif
 #if defined(CANDLEWICK_CLONES)
 #define WIDE __attribute__((target_clones("avx2", "default")))
 #else
@@ -559,10 +563,17 @@ INLINE int bits_of(uint64_t value) {
 
 static size_t cost_of(size_t rows, int width, size_t fitting) { return rows * (size_t)width + (rows - fitting) * PATCH_BYTES; }
 
+WIDE static int any_beyond(const int64_t *integers, size_t count, int64_t half, uint64_t limit) {
+    uint64_t beyond = 0;
+    for (size_t i = 0; i < count; i++) beyond |= (uint64_t)integers[i] + (uint64_t)half;
+    return (beyond & ~(limit - 1)) != 0; /* the limit is a power of two */
+}
+
 /* packing._patched; 0: raw is as cheap. `half` is added to what is compared: of signed integers, half their range. */
 static int patch_out(Packed *packed, size_t count, const uint8_t *exact, int64_t half) {
     uint64_t limit = (uint64_t)1 << 8 * packed->width;
     packed->patches = 0;
+    if (!exact && !any_beyond(packed->stored, count, half, limit)) return 1;
     for (size_t i = 0; i < count; i++)
         if ((uint64_t)(packed->stored[i] + half) >= limit || (exact && !exact[i])) {
             packed->rows[packed->patches++] = (uint16_t)i;
