@@ -48,7 +48,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOST_STRAYS = 20_000
 MOST_PRINTED = 1_000
 NEVER = 1 << 62
-EXACT_DIGITS = 15
+DIGITS = 15
 """So many characters have no more digits than every double tells apart."""
 
 Row = tuple[int, bytes]
@@ -532,12 +532,19 @@ class Export:
             try:
                 if '"' in line or "_" in line or not line.isascii() or " " in line:
                     fields = plain(fields, pick)
-                time, a, b, c, d, e, f, g, h, i, j = pick(fields)
-                time = int(time)
-                row = pack(time * 1000, float(a), float(b), float(c), float(d), float(e), int(f) * 1000, float(g),
-                           int(h), float(i), float(j))  # fmt: skip
-                if max(map(len, fields)) > EXACT_DIGITS:
-                    require_shortest(pick(fields))
+                opens, t1, t2, t3, t4, t5, closes, t6, trades, t7, t8 = pick(fields)
+                time = int(opens)
+                row = pack(
+                    time * 1000, n1 := float(t1), n2 := float(t2), n3 := float(t3), n4 := float(t4), n5 := float(t5),
+                    int(closes) * 1000, n6 := float(t6), int(trades), n7 := float(t7), n8 := float(t8),
+                )  # fmt: skip
+                if (  # written out, as is all of this loop: it is what the time goes into
+                    (len(t1) > DIGITS and repr(n1) != t1) or (len(t2) > DIGITS and repr(n2) != t2)
+                    or (len(t3) > DIGITS and repr(n3) != t3) or (len(t4) > DIGITS and repr(n4) != t4)
+                    or (len(t5) > DIGITS and repr(n5) != t5) or (len(t6) > DIGITS and repr(n6) != t6)
+                    or (len(t7) > DIGITS and repr(n7) != t7) or (len(t8) > DIGITS and repr(n8) != t8)
+                ):  # fmt: skip
+                    require_shortest((t1, t2, t3, t4, t5, t6, t7, t8))
                 if len(fields) != width:
                     raise ValueError(f"it has {len(fields)} fields, the header {width}")  # noqa: TRY301 - as the others
             except (ValueError, IndexError, struct.error, InvalidOperation) as error:
@@ -625,8 +632,8 @@ def plain(fields: list[str], pick: Any) -> list[str]:  # noqa: ANN401 - operator
 
 def require_shortest(fields: tuple[str, ...]) -> None:
     """Beyond 15 digits several decimals are one double: only the shortest of them is how it is written."""
-    for at, field in enumerate(fields):
-        if at not in INTEGERS and Decimal(field) != Decimal(repr(float(field))):
+    for field in fields:
+        if Decimal(field) != Decimal(repr(float(field))):
             raise ValueError(f"{field} is not the shortest text of its number")
 
 

@@ -1,7 +1,5 @@
 """What differs in the rows of one block, in words: the row and the column where the sums tell, else the block."""
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from candlewick.certificates.encoding import COLUMNS, Columns, Leaf, leaf_of_words, slots_in_block, value_of, words_of
@@ -26,7 +24,7 @@ def differences(certified: Leaf, held: Columns, home: Home, span: Span) -> list[
         return []
     row = missing_row(certified, now, words, places, home)
     if row is not None:
-        values = ", ".join(f"{name} {shown(name, word)}" for name, word in zip(COLUMNS, row, strict=True))
+        values = ", ".join(f"{name} {_shown(name, word)}" for name, word in zip(COLUMNS, row, strict=True))
         return [Finding(series, _candle(home, row[0]), "row", f"row: certified {values}, now gone")]
     changes = changed_values(certified, now, words, places, home)
     if changes:
@@ -42,17 +40,7 @@ def differences(certified: Leaf, held: Columns, home: Home, span: Span) -> list[
     return [Finding(series, span, "block", f"{whole}: {text}; changed: {columns}")]
 
 
-def told(changes: Iterable[Change], home: Home) -> list[Finding]:
-    """Changed values as findings."""
-    return [_named(change, home) for change in changes]
-
-
-def start_of(home: Home, slot: int) -> int:
-    """The open time of a slot of a block."""
-    return int(slot_starts(home.series.interval, np.array([home.block * BLOCK_SLOTS + slot], np.int64))[0])
-
-
-def shown(column: str, word: int) -> str:
+def _shown(column: str, word: int) -> str:
     """The value of a word as people read it."""
     value = value_of(column, word)
     if column in _TIMES:
@@ -61,9 +49,10 @@ def shown(column: str, word: int) -> str:
 
 
 def _named(change: Change, home: Home) -> Finding:
-    start = start_of(home, change.slot)
+    slot = np.array([home.block * BLOCK_SLOTS + change.slot], np.int64)
+    start = int(slot_starts(home.series.interval, slot)[0])
     span = Span(start, home.series.interval.next(start))
-    then, now = shown(change.column, change.certified), shown(change.column, change.now)
+    then, now = _shown(change.column, change.certified), _shown(change.column, change.now)
     return Finding(str(home.series), span, "value", f"{change.column}: certified {then}, now {now}")
 
 
