@@ -34,6 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--delisted", action="store_true", help="match patterns also against what does not trade any more"
     )
     load.add_argument("--recheck", action="store_true", help="hold against the archive also what REST has vouched for")
+    load.add_argument(
+        "--source", choices=("klines", "trades", "aggTrades"), default="klines",
+        help="make candles of the archive's trades: of any interval up to 1d, beside the exchange's own (default: klines)",
+    )  # fmt: skip
     load.add_argument("--dry-run", action="store_true", help="print what would be asked for, and what it costs")
     load.add_argument("--no-certify", action="store_true", help="issue no certificate")
 
@@ -45,10 +49,14 @@ def execute(args: argparse.Namespace) -> int:
     from candlewick.cli import INTERRUPTED
     from candlewick.cli.progress import Progress
     from candlewick.cli.table import print_json
+    from candlewick.services.load_trades import RebuildResult
     from candlewick.services.loading import Interrupted, load_history, plan_history
 
+    intervals = args.intervals
+    if args.source != "klines":
+        args.intervals = None  # candles can be made of intervals that the exchange does not have
     settings = settings_of(args)
-    request = _request(args, settings)
+    request = _request(args, settings, intervals)
     with Progress() as progress:
         if args.dry_run:
             planned = asyncio.run(plan_history(settings, request, progress.tell))
@@ -65,11 +73,15 @@ def execute(args: argparse.Namespace) -> int:
     if args.json:
         print_json(results)
     _summarise(results)
+    if any(isinstance(one, RebuildResult) and one.different for one in results):
+        return 1
     return 0 if all(one.complete for one in results) else 3
 
 
-def _request(args: argparse.Namespace, settings: "Settings") -> "Request":
+def _request(args: argparse.Namespace, settings: "Settings", intervals: str | None) -> "Request":
     from candlewick.errors import UsageError
+    from candlewick.exchanges.exchange import ArchiveKind
+    from candlewick.market import Interval
     from candlewick.services.loading import Request
 
     start, end = time_of(args.start, "--from"), time_of(args.end, "--to")
@@ -77,9 +89,12 @@ def _request(args: argparse.Namespace, settings: "Settings") -> "Request":
     if end is not None and end <= start:
         raise UsageError(f"--to {args.end} is not after --from {args.start}")
     symbols = tuple(dict.fromkeys(map(normal_symbol, (name for one in args.symbol for name in one.split(",") if name))))
+    wanted = settings.intervals
+    if args.source != "klines" and intervals:
+        wanted = tuple(dict.fromkeys(Interval(one.strip()) for one in intervals.split(",") if one.strip()))
     return Request(
-        symbols, settings.intervals, start, end, delisted=args.delisted, certify=not args.no_certify,
-        recheck=args.recheck,
+        symbols, wanted, start, end, delisted=args.delisted, certify=not args.no_certify, recheck=args.recheck,
+        source=ArchiveKind(args.source),
     )  # fmt: skip
 
 
@@ -117,8 +132,11 @@ def _show_plan(planned: "Sequence[Planned]", *, as_json: bool) -> None:
 
 
 def _summarise(results: "Sequence[LoadResult]") -> None:
+    from candlewick.cli.rebuilt import lines_of
+    from candlewick.services.load_trades import RebuildResult
+
     for one in results:
-        for line in _lines(one):
+        for line in lines_of(one) if isinstance(one, RebuildResult) else _lines(one):
             print(line, file=sys.stderr)
 
 

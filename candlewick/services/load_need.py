@@ -7,7 +7,7 @@ from typing import Any
 from candlewick.integrity.gaps import OpenTimes, missing_spans
 from candlewick.integrity.spans import join, within
 from candlewick.market import Interval, Series, Span
-from candlewick.stores.provenance import FileRecord, Verdict
+from candlewick.stores.provenance import FileRecord, Verdict, rebuilt_spans
 from candlewick.stores.store import Absence, Reason, Source, StoreReader
 
 FINAL = frozenset({Reason.EXCHANGE_OUTAGE, Reason.NOT_LISTED, Reason.DELISTED})
@@ -19,8 +19,9 @@ def needed(
 ) -> list[Span]:
     """The grid times in `span` without a settled candle and without a reason that lasts, in order.
 
-    A candle of the archive is settled when the ledger names its file: a process may end between the two. `recheck`
-    counts what REST vouched for as not yet settled, so that it is held against the archive.
+    A candle of the archive is settled when the ledger names its file: a process may end between the two; one that was
+    made of trades is not. `recheck` counts what REST vouched for as not yet settled, so that it is held against the
+    archive.
     """
     if span.start >= span.end:
         return []
@@ -28,6 +29,7 @@ def needed(
     times, sources = held["open_time"], held["source"]
     recorded = join(one.span for one in records if one.verdict in TAKEN)
     settled = (sources == int(Source.ARCHIVE)) & within(times, recorded)
+    settled &= ~within(times, rebuilt_spans(store, series))
     if not recheck:
         settled |= sources == int(Source.REST)
     lasting = [one for one in store.absences(series) if lasts(one)]

@@ -48,7 +48,7 @@ class SeriesLoad:
 
     def prepare(self, store: StoreReader, *, recheck: bool) -> None:
         """Find out what it needs."""
-        self._records = file_records(store, self.series)
+        self._records = [one for one in file_records(store, self.series) if not one.rebuilt]
         self.need = self.left = needed(store, self.series, self.span, self._records, recheck=recheck)
         if self.need:
             before = store.columns(self.series, end=self.need[0].start, columns=["open_time"], last=1)
@@ -134,6 +134,11 @@ class SeriesLoad:
         if found.trouble:
             self.unasked = join([*self.unasked, *step.needed])
             self.troubles.append(found.trouble)
+
+    @property
+    def got(self) -> list[Span]:
+        """What it needed and somebody had."""
+        return without(self.need, self.exhausted)
 
     def holes(self, store: StoreReader) -> list[Span]:
         """What is exhausted and not held from any source."""

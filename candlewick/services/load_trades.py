@@ -76,27 +76,28 @@ class TradesLoader:
 
     def __init__(
         self, store: Store, archive: ArchiveClient, listing: ArchiveClient, client: RestClient, clock: Clock,
-        tell: Callable[[Event], object], *, kind: ArchiveKind, tally: Tally | None = None, in_flight: int = 8,
+        tell: Callable[[Event], object], *, tally: Tally | None = None, in_flight: int = 8,
     ) -> None:  # fmt: skip
-        """`kind`: trades or aggregates."""
         self.store, self.archive, self.clock, self.tally = store, archive, clock, tally or Tally()
-        self._listing, self._client, self._tell, self._kind, self._in_flight = listing, client, tell, kind, in_flight
+        self._listing, self._client, self._tell, self._in_flight = listing, client, tell, in_flight
+        self._kind = ArchiveKind.AGG_TRADES
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._threads = ThreadPoolExecutor(PARSERS, thread_name_prefix="parse")
         self._files = FileSource(archive, RestSource(client, clock), clock, self.tally, self._threads)
         self._trades = 0
 
-    async def plan(self, wanted: Wanted) -> list[Planned]:
-        """The files that would be fetched, of each symbol.
+    async def plan(self, wanted: Wanted, kind: ArchiveKind) -> list[Planned]:
+        """The files that would be fetched, of each symbol; to plan, a store that can be read is enough.
 
         Raises:
             CandlewickError: see `run`.
         """
+        self._kind = kind
         works = [await self._prepare(wanted, series) for series in _by_symbol(wanted.series)]
         return [Planned(one.loads[0].series, wanted.span, self._steps(one)) for one in works]
 
-    async def run(self, wanted: Wanted) -> list[RebuildResult]:
-        """Load; returns what came of each series.
+    async def run(self, wanted: Wanted, kind: ArchiveKind) -> list[RebuildResult]:
+        """Load; returns what came of each series. `kind`: trades or aggregates.
 
         Raises:
             UsageError: an interval is longer than a day.
@@ -104,6 +105,7 @@ class TradesLoader:
             Unreachable: nobody answers.
             StoreError: the store cannot be written; what was is whole.
         """
+        self._kind = kind
         works = [await self._prepare(wanted, series) for series in _by_symbol(wanted.series)]
         results = {}
         for work in works:
@@ -182,8 +184,7 @@ class TradesLoader:
             interval = one.interval
             start = interval.ceil(wanted.span.start)
             span = Span(start, max(start, min(interval.ceil(wanted.span.end), interval.floor(now))))
-            number = await self.on_store(self.store.number, one)
-            load = RebuiltSeries(one, number, span, self._kind, burns=one.market is Market.USDM)
+            load = RebuiltSeries(one, span, self._kind, burns=one.market is Market.USDM)
             await self.on_store(lambda each: each.prepare(self.store, shelf, recheck=wanted.recheck), load)
             loads.append(load)
         if shelf.is_known and not shelf.files and any(one.need for one in loads):

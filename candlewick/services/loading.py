@@ -21,6 +21,7 @@ from candlewick.history.http import AiohttpHttp
 from candlewick.market import Interval, Series, Span
 from candlewick.services.load import Loader, LoadResult, Planned, Wanted
 from candlewick.services.load_parts import Tally
+from candlewick.services.load_trades import TradesLoader
 from candlewick.services.pauses import keep_pauses, recall_pause
 from candlewick.stores import open_store
 from candlewick.stores.store import Store, StoreReader
@@ -43,6 +44,8 @@ class Request(NamedTuple):
     """Match patterns also against what does not trade any more."""
     certify: bool = True
     recheck: bool = False
+    source: ArchiveKind = ArchiveKind.KLINES
+    """Of others than klines candles are made."""
 
 
 def archive_clients(
@@ -78,19 +81,30 @@ class Loading:
             self._store, self._archive, self._listing, self._client, clock, tally=tally, tell=tell,
             in_flight=settings.archive_downloads, threshold_months=settings.monthly_threshold_months,
         )  # fmt: skip
+        self._trades = TradesLoader(
+            self._store, self._archive, self._listing, self._client, clock, tell, tally=tally,
+            in_flight=settings.archive_downloads,
+        )  # fmt: skip
 
-    async def run(self, request: Request) -> list[LoadResult]:
-        """See `Loader.run`."""
+    async def run(self, request: Request) -> Sequence[LoadResult]:
+        """See `Loader.run` and `TradesLoader.run`."""
         keep_pauses(self._budget, self._store, self._api_url, self._clock, self._tell)
-        return await self._loader.run(await self._wanted(request))
+        wanted = await self._wanted(request)
+        if request.source is ArchiveKind.KLINES:
+            return await self._loader.run(wanted)
+        return await self._trades.run(wanted, request.source)
 
     async def plan(self, request: Request) -> list[Planned]:
-        """See `Loader.plan`."""
-        return await self._loader.plan(await self._wanted(request))
+        """See `Loader.plan` and `TradesLoader.plan`."""
+        wanted = await self._wanted(request)
+        if request.source is ArchiveKind.KLINES:
+            return await self._loader.plan(wanted)
+        return await self._trades.plan(wanted, request.source)
 
     def close(self) -> None:
         """See `Loader.close`."""
         self._loader.close()
+        self._trades.close()
 
     async def _wanted(self, request: Request) -> Wanted:
         with suppress(ExchangeError):  # this machine's clock has to do
@@ -99,7 +113,7 @@ class Loading:
         symbols = await self._symbols(request)
         venue = self._client.venue
         for interval in request.intervals:
-            if interval not in venue.intervals:
+            if interval not in venue.intervals and request.source is ArchiveKind.KLINES:
                 has = ", ".join(map(str, venue.intervals))
                 raise UsageError(f"{venue.market} has no candles of {interval}: it has {has}")
         market = self._client.venue.market
@@ -129,7 +143,7 @@ class Loading:
         if request.delisted:
             for interval in request.intervals:
                 archive = self._archive.archive
-                prefix = archive.folder(ArchiveKind.KLINES, "", interval, is_monthly=True)
+                prefix = archive.folder(request.source, "", interval, is_monthly=True)
                 known |= {folder.rstrip("/").rpartition("/")[2] for folder in await self._listing.folders(prefix)}
         return sorted(known)
 

@@ -52,9 +52,11 @@ class Counts(NamedTuple):
 class RebuiltSeries:
     """One series whose candles are made of trades; all of it happens on the store's thread."""
 
-    def __init__(self, series: Series, number: int, span: Span, kind: ArchiveKind, *, burns: bool) -> None:
+    def __init__(self, series: Series, span: Span, kind: ArchiveKind, *, burns: bool) -> None:
         """`burns`: see `versus`."""
-        self.series, self.number, self.span, self.kind, self._burns = series, number, span, kind, burns
+        self.series, self.span, self.kind, self._burns = series, span, kind, burns
+        self._number = 0
+        """The store's."""
         self.need: list[Span] = []
         self.rows = self.revised = self.bytes = 0
         self.differences: list[str] = []
@@ -96,6 +98,7 @@ class RebuiltSeries:
     def take(self, store: Store, finished: Finished, file: ArchiveFile, record: FileRecord) -> WriteResult:
         """Store what may be, and remember the file."""
         interval = self.series.interval
+        self._number = store.number(self.series)
         span = Span(interval.ceil(file.span.start), interval.ceil(file.span.end))
         parts = finished.piece.candles[interval]
         bad_opens, opens_left = self._doubted(finished, span)
@@ -139,8 +142,8 @@ class RebuiltSeries:
 
     def certify(self, store: Store) -> str:
         """The root of the certificate of all that is held; a new one only where files were read."""
-        info = next(each for each in store.series() if each.series == self.series)
-        if info.first is None or info.last is None:
+        info = next((each for each in store.series() if each.series == self.series), None)
+        if info is None or info.first is None or info.last is None:
             return ""
         kept = certificate_of(store, self.series)
         if kept is not None and not self.files:
@@ -173,7 +176,7 @@ class RebuiltSeries:
         """Those that keep every rule, and how many do not."""
         rows = self._rows(made)
         now = record.fetched_at
-        broken = check(rows, Grids({self.number: self.series.interval}), now)
+        broken = check(rows, Grids({self._number: self.series.interval}), now)
         if not broken:
             return made, 0
         store.quarantine([quarantined(self.series, one, rows, "archive", record.name, now) for one in broken])
@@ -187,9 +190,10 @@ class RebuiltSeries:
         """Which candles are to be stored, and how the others compare with those held."""
         times = made.columns["open_time"]
         held = store.columns(self.series, *span)
-        at = np.searchsorted(held["open_time"], times).clip(max=max(0, len(held["open_time"]) - 1))
-        is_held = held["open_time"][at] == times if len(held["open_time"]) else np.zeros(len(times), np.bool_)
+        is_held = np.isin(times, held["open_time"], assume_unique=True)
+        at = np.searchsorted(held["open_time"], times[is_held])
         marked = within(times, rebuilt_spans(store, self.series))
+        marked[is_held] &= held["source"][at] == int(Source.ARCHIVE)  # what REST gave since is its own
         # A better source, or the same one that has changed, replaces what was made of trades before.
         ours = marked if self.kind is ArchiveKind.TRADES else marked & ~within(times, self._exact)
         write = ~is_held | ours
@@ -197,7 +201,8 @@ class RebuiltSeries:
         counts = Counts(made=len(times), inexact=int(np.count_nonzero(~made.is_exact)))
         if not len(compare):
             return write, counts
-        theirs: Columns = {name: values[at[compare]] for name, values in held.items()}
+        at = np.searchsorted(held["open_time"], times[compare])
+        theirs: Columns = {name: values[at] for name, values in held.items()}
         mine = made.part(compare)
         found = versus(mine, theirs, burns=self._burns)
         live = theirs["source"] == int(Source.LIVE)
@@ -216,7 +221,7 @@ class RebuiltSeries:
 
     def _rows(self, made: Candles) -> Rows:
         rows: Rows = np.empty(len(made.slack), ROW)
-        rows["series"], rows["source"] = self.number, int(Source.ARCHIVE)
+        rows["series"], rows["source"] = self._number, int(Source.ARCHIVE)
         for name in ("open_time", *VALUES):
             rows[name] = made.columns[name]
         return rows

@@ -58,10 +58,10 @@ class Tradeshop:
         async def work() -> list[RebuildResult]:
             archive, listing, client = self._clients()
             loader = TradesLoader(
-                self.store, archive, listing, client, self.clock, self.events.append, kind=kind
+                self.store, archive, listing, client, self.clock, self.events.append
             )  # fmt: skip
             try:
-                return await loader.run(wanted)
+                return await loader.run(wanted, kind)
             finally:
                 loader.close()
 
