@@ -37,6 +37,7 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
+            self._draw(self.tally)
             self._bar.stop()
 
     def tell(self, event: Event) -> None:

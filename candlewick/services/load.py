@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from typing import NamedTuple, TypeVar
 
 from msgspec import Struct, field
@@ -17,13 +16,14 @@ from candlewick.history.archive import ArchiveClient
 from candlewick.history.archive_plan import Step
 from candlewick.history.client import RestClient
 from candlewick.integrity.spans import common
-from candlewick.market import DAY, Interval, Series, Span
+from candlewick.market import Interval, Series, Span
 from candlewick.services.load_files import FileSource
 from candlewick.services.load_need import unheld
 from candlewick.services.load_parts import Tally
 from candlewick.services.load_pipeline import Done, Job, Pipeline
 from candlewick.services.load_rest import RestSource
 from candlewick.services.load_series import SeriesLoad
+from candlewick.services.rebuilt import settle_rebuilt
 from candlewick.services.recorder import revision
 from candlewick.stores.provenance import certificate_of, keep_certificate
 from candlewick.stores.store import Reason, Store
@@ -147,9 +147,6 @@ class Loader:
             number = await self._on_store(number_of, series)
             loads.append(SeriesLoad(series, span, number, now))
             await self._on_store(lambda one: one.prepare(self.store, recheck=wanted.recheck), loads[-1])
-        if any(one.need and one.need[0].start < now - DAY for one in loads):
-            # What parses files takes its time to load: it may do so while others are asked.
-            self._parsers.submit(import_module, "polars")
         learnt = await asyncio.gather(*(one.learn(self._listing, self.rest) for one in loads), return_exceptions=True)
         for failure in learnt:
             if failure is not None:
@@ -185,6 +182,7 @@ class Loader:
             if status:
                 one.ended(self.archive.archive, after, status)
         await self._on_store(one.explain, self.store, holes)
+        await self._on_store(settle_rebuilt, self.store, one.series, one.got)
         root = await self._on_store(self._certify, one) if wanted.certify else ""
         return await self._on_store(self._result, one, root)
 

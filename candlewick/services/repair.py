@@ -16,6 +16,7 @@ from candlewick.events import Event, GapFound, RestTrouble
 from candlewick.history.budget import REPAIR
 from candlewick.history.client import RestClient
 from candlewick.integrity.gaps import missing_spans
+from candlewick.integrity.spans import without
 from candlewick.market import HOUR, Interval, Series, Span, format_time
 from candlewick.services.holes import Holes
 from candlewick.services.recorder import Recorder
@@ -189,7 +190,7 @@ class Repairer:
         if start is None and not len(held):
             return None, end
         span = Span(int(held[0]) if start is None else series.interval.ceil(start), end)
-        holes = missing_spans(held, series.interval, span, self._recorder.store.absences(series))
+        holes = missing_spans(held, series.interval, span, self._reasons(series))
         return (holes[0].start if holes else None), end
 
     async def repair(self, series: Series) -> RepairResult:
@@ -266,7 +267,11 @@ class Repairer:
         if span.start >= span.end:
             return []
         held = self._recorder.store.read(series, span.start, span.end, columns=["open_time"])["open_time"]
-        return missing_spans(held, series.interval, span, self._recorder.store.absences(series))
+        return missing_spans(held, series.interval, span, self._reasons(series))
+
+    def _reasons(self, series: Series) -> list[Absence]:
+        """The reasons that last: what the archive has yet to publish may be had of REST meanwhile."""
+        return [one for one in self._recorder.store.absences(series) if one.reason is not Reason.PENDING]
 
     def _after_first(self, series: Series, holes: list[Span]) -> list[Span]:
         """Without what lies before the first candle: that is history yet to be filled, and no gap."""
@@ -336,7 +341,11 @@ class Repairer:
 
         def keep() -> None:
             first = next((one.first for one in store.series() if one.series == series), None)
-            kept = store.absences(series)
+            kept = [
+                Absence(part, one.reason, one.evidence)
+                for one in store.absences(series)
+                for part in (without([one.span], sorted(spans)) if one.reason is Reason.PENDING else [one.span])
+            ]
             # A repair asked for by hand may have proved the same meanwhile.
             news = [one for one in spans if all(one.end <= old.span.start or old.span.end <= one.start for old in kept)]
             for span in news:

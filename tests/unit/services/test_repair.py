@@ -11,9 +11,9 @@ from candlewick.history.budget import HISTORY, URGENT
 from candlewick.market import HOUR, SECOND, Interval, Market, Series, Span
 from candlewick.services import repair as module
 from candlewick.services.repair import ASK_AGAIN_OLD_S, ASK_AGAIN_S, SETTLE_S, Job
-from candlewick.stores.store import Reason, Source
+from candlewick.stores.store import Absence, Reason, Source
 from tests.unit.services.repairshop import Shop, failing_until, tell
-from tests.unit.services.workbench import BTC, START, Bench, minute, simulate
+from tests.unit.services.workbench import BTC, START, Bench, minute, simulate, span
 
 
 def test_hole_is_filled_and_told_once() -> None:
@@ -142,6 +142,24 @@ def test_row_that_cannot_be_is_no_absence() -> None:
     assert shop.repairer.holes.missing(BTC) == 1
     assert {one.rule for one in shop.bench.store.quarantined()} == {"price-not-positive"}
     assert shop.gaps == [("GapFound", -20, -15)]
+
+
+def test_what_the_archive_has_yet_to_publish_is_asked_for() -> None:
+    """A hole that a load left pending is filled like any other; what REST proves absent stands in the reason's place."""
+
+    async def story(shop: Shop) -> Shop:
+        await shop.bench.keep(BTC, [minute(n) for n in range(-30, -1) if not -20 <= n < -10])
+        shop.bench.store.set_absences(BTC, [Absence(span(-22, -10), Reason.PENDING, "{}")])
+        shop.bench.rest.lacks = {minute(-15)}
+        shop.ask(-30, -1)
+        await shop.pass_s(600)
+        return shop
+
+    shop = tell(story)
+    assert shop.held() == [n for n in range(-30, -1) if n != -15]
+    reasons = shop.absent()
+    assert (-15, -14, Reason.EXCHANGE_OUTAGE) in reasons
+    assert {reason for _, _, reason in reasons} == {Reason.PENDING, Reason.EXCHANGE_OUTAGE}
 
 
 def test_absence_is_not_believed_without_a_later_candle() -> None:
