@@ -56,6 +56,7 @@ class _Check:
         self._runs: list[Run] = []
         self._unreadable: list[Span] = []
         self._gone: list[Span] = []
+        self._is_idle = False
 
     @cached_property
     def _revisions(self) -> Rows:
@@ -95,6 +96,7 @@ class _Check:
 
     def _part(self, part: Part) -> list[Finding]:
         runs = survey.runs(part, self._series.interval)
+        self._is_idle = self._is_idle or bool((part.columns["trades"] == 0).any())
         found = []
         for block, digest in survey.digests(part, self._series):
             entry = self._entries.get(block)
@@ -190,7 +192,7 @@ class _Check:
 
     def _halts(self) -> list[Finding]:
         now: list[Span] = []
-        if self._series.market is Market.USDM:
+        if self._is_idle and self._series.market is Market.USDM:
             columns = self._reader.columns(self._series, *self._span, columns=NEEDED)
             now = find_halts(columns, self._series)
         then = [entry_span(one) for one in self._certificate.halts]
