@@ -25,7 +25,7 @@ enum { INTERFACE = 1 };
 enum { INT, DECIMAL, FLAG, TEXT };
 enum { GAVE_UP = -1 };
 enum { INT_DIGITS = 18, WORD_DIGITS = 19, WIDE_DIGITS = 38, MOST_PLACES = 19 };
-enum { PART = 1 << 14, STEP = 64 };
+enum { PART = 1 << 14, STEP = 64, BEFORE = 24 };
 #define EACH_BYTE 0x0101010101010101u
 #define EXACT ((uint64_t)1 << 53)
 
@@ -102,26 +102,26 @@ int64_t candlewick_archive_lines(const uint8_t *text, int64_t size) {
     return lines;
 }
 
-/* The number that the last one to eight digits before `stop` are. `text`: where they may begin at the earliest. */
-INLINE uint64_t last_digits(const uint8_t *text, const uint8_t *stop, size_t count) {
-    uint64_t word = 0;
-    size_t before = (size_t)(stop - text);
-    if (before >= 8) memcpy(&word, stop - 8, 8);
-    else memcpy((uint8_t *)&word + 8 - before, text, before);
-    size_t others = 64 - 8 * count;
-    word = word >> others << others; /* zeros in front count as the digit 0 */
-    word = ((word & EACH_BYTE * 0x0F) * (10 * 256 + 1)) >> 8;
+/* The number that the last one to eight digits before `stop` are; eight bytes are read. */
+INLINE uint64_t last_digits(const uint8_t *stop, size_t count) {
+    static const uint64_t digits[9] = {
+        0x0000000000000000u, 0x0F00000000000000u, 0x0F0F000000000000u, 0x0F0F0F0000000000u, 0x0F0F0F0F00000000u,
+        0x0F0F0F0F0F000000u, 0x0F0F0F0F0F0F0000u, 0x0F0F0F0F0F0F0F00u, 0x0F0F0F0F0F0F0F0Fu,
+    };
+    uint64_t word;
+    memcpy(&word, stop - 8, 8);
+    word = ((word & digits[count]) * (10 * 256 + 1)) >> 8;
     word = ((word & 0x00FF00FF00FF00FFu) * (100 * 65536 + 1)) >> 16;
     return ((word & 0x0000FFFF0000FFFFu) * (10000 * ((uint64_t)1 << 32) + 1)) >> 32;
 }
 
-/* The number that one to nineteen digits before `stop` are. */
-INLINE uint64_t number_of(const uint8_t *text, const uint8_t *stop, size_t count) {
-    if (count <= 8) return last_digits(text, stop, count);
-    uint64_t number = last_digits(text, stop, 8);
-    if (count <= 16) return number + TENS[8] * last_digits(text, stop - 8, count - 8);
-    number += TENS[8] * last_digits(text, stop - 8, 8);
-    return number + TENS[16] * last_digits(text, stop - 16, count - 16);
+/* The number that up to nineteen digits before `stop` are. */
+INLINE uint64_t number_of(const uint8_t *stop, size_t count) {
+    if (count <= 8) return last_digits(stop, count);
+    uint64_t number = last_digits(stop, 8);
+    if (count <= 16) return number + TENS[8] * last_digits(stop - 8, count - 8);
+    number += TENS[8] * last_digits(stop - 8, 8);
+    return number + TENS[16] * last_digits(stop - 16, count - 16);
 }
 
 /* The double that is nearest to number / 10**places, the even one of two that are as near. */
@@ -150,8 +150,7 @@ static double nearest_of(const uint8_t *at, const uint8_t *end, int places) {
 
 /* Where reading is. Every byte that is no digit has a mark; the last one ends the last line. */
 typedef struct {
-    const uint8_t *text;  /* all of it */
-    const uint8_t *part;  /* what the marks are counted from */
+    const uint8_t *part;  /* what the marks are counted from; there are BEFORE bytes before it */
     const uint8_t *at;    /* where the value begins */
     const uint16_t *next; /* mark from there on */
 } Place;
@@ -165,7 +164,7 @@ INLINE int read_int(Place *place, int64_t *value) {
     }
     size_t count = (size_t)(stop - place->at);
     if (!count || count > INT_DIGITS) return 0;
-    int64_t number = (int64_t)number_of(place->text, stop, count);
+    int64_t number = (int64_t)number_of(stop, count);
     *value = negative ? -number : number;
     place->at = stop;
     return 1;
@@ -183,8 +182,8 @@ INLINE int read_decimal(Place *place, double *value) {
     }
     place->at = stop;
     if (whole + places <= WORD_DIGITS) {
-        uint64_t number = number_of(place->text, point, whole);
-        if (places) number = number * TENS[places] + number_of(place->text, stop, places);
+        uint64_t number = number_of(point, whole);
+        if (places) number = number * TENS[places] + number_of(stop, places);
         /* Up to 2**53 both are exact, so the quotient is the nearest double. */
         *value = number <= EXACT ? (double)number / POWERS[places] : nearest(number, (int)places);
         return 1;
@@ -262,13 +261,16 @@ INLINE int read_line(Place *place, const Column *columns, int64_t width, int64_t
 /* Reads a text of lines of `width` columns into arrays of `most` rows each; returns the rows, or GAVE_UP. */
 int64_t candlewick_archive_read(const uint8_t *text, int64_t size, const Column *columns, int64_t width, int64_t most) {
     uint16_t marks[PART];
+    uint8_t first[BEFORE + PART];
     int64_t rows = 0, at = 0;
     while (at < size) {
         int64_t stop = size - at < PART ? size : at + PART;
         while (stop > at && text[stop - 1] != '\n') stop--;
         if (stop == at) return GAVE_UP; /* no line is that long, or the last one has no end */
-        const uint16_t *end = marks + find_marks(text + at, (size_t)(stop - at), marks);
-        Place place = {text, text + at, text + at, marks};
+        const uint8_t *part = text + at;
+        if (at < BEFORE) part = memcpy(first + BEFORE, part, (size_t)(stop - at));
+        const uint16_t *end = marks + find_marks(part, (size_t)(stop - at), marks);
+        Place place = {part, part, marks};
         for (; place.next < end; rows++)
             if (rows == most || !read_line(&place, columns, width, rows)) return GAVE_UP;
         at = stop;
