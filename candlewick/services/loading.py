@@ -132,7 +132,8 @@ class Loading:
             known = known or await self._known(request)
             matches = [symbol for symbol in known if fnmatchcase(symbol, want)]
             if not matches:
-                raise UnknownSymbol(f"the pattern {want!r} matches none of the {len(known)} symbols there are")
+                which = "there are or were" if request.delisted else "that trade now (with --delisted, also of others)"
+                raise UnknownSymbol(f"the pattern {want!r} matches none of the {len(known)} symbols {which}")
             found |= dict.fromkeys(matches)
         return list(found)
 
