@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from os.path import commonprefix
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -178,7 +179,7 @@ class TradesLoader:
                 raise UsageError(
                     f"candles of {one.interval} are not made of trades: load those of 1d or less, and derive longer ones"
                 )
-        shelf = await self._shelf(symbol)
+        shelf = await self._shelf(symbol, wanted.span)
         loads = []
         for one in series:
             interval = one.interval
@@ -193,17 +194,27 @@ class TradesLoader:
             )
         return _Work(symbol, shelf, TradeRest(self._client, self._kind, symbol), loads, [])
 
-    async def _shelf(self, symbol: str) -> TradeShelf:
-        archive = self.archive.archive
+    async def _shelf(self, symbol: str, span: Span) -> TradeShelf:
+        """The files that the archive lists for a span, and the day after it; of a symbol that has none of them, any."""
+        archive, kind = self.archive.archive, self._kind
         files: dict[str, ListedFile] = {}
+        known = TradeShelf(archive, kind, symbol, files, is_known=True)
+        ends = span.start, max(span.start, min(span.end, self.clock.now())) + DAY
+        prefixes = [commonprefix([make(time).name for time in ends]) for make in (known.month, known.day)]  # noqa: RUF071 - letters, not folders
+        folders = [archive.folder(kind, symbol, None, is_monthly=is_monthly) for is_monthly in (True, False)]
         try:
-            for is_monthly in (True, False):
-                prefix = archive.folder(self._kind, symbol, None, is_monthly=is_monthly)
-                listed = await self._listing.files(prefix)
-                files |= {one.name: one for one in listed if archive.parse_name(one.name) is not None}
+            for prefix in prefixes:
+                files |= await self._listed(prefix)
+            if not files:
+                for folder in folders:
+                    files |= await self._listed(folder)
         except ExchangeError:
-            return TradeShelf(archive, self._kind, symbol, {}, is_known=False)
-        return TradeShelf(archive, self._kind, symbol, files, is_known=True)
+            return known._replace(files={}, is_known=False)
+        return known
+
+    async def _listed(self, prefix: str) -> dict[str, ListedFile]:
+        parse = self.archive.archive.parse_name
+        return {one.name: one for one in await self._listing.files(prefix) if parse(one.name) is not None}
 
     def _steps(self, work: _Work) -> list[Step]:
         """The files of the days in which candles open that are needed."""
