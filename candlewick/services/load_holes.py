@@ -101,14 +101,20 @@ _CONCLUSIONS = {
 
 
 def _absence(span: Span, reason: Reason, asked: Iterable[Asked]) -> Absence:
-    return Absence(span, reason, _evidence(reason, [one.entry() for one in asked]))
+    return Absence(span, reason, _evidence(span, reason, [one.entry() for one in asked]))
 
 
-def _evidence(reason: Reason, entries: Iterable[dict[str, Any]]) -> str:
-    """Each source once, with its last answer, in an order that does not depend on who asked first."""
+def _evidence(span: Span, reason: Reason, entries: Iterable[dict[str, Any]]) -> str:
+    """Each source once, with its last answer, in an order that does not depend on who asked first.
+
+    REST was asked for pieces that others happened to need as well: what it said of `span` stands under `span`.
+    """
     newest: dict[tuple[str, str], dict[str, Any]] = {}
     for one in sorted(entries, key=lambda one: str(one.get("when"))):
-        newest[str(one["who"]), str(one.get("name"))] = one
+        who, name = str(one["who"]), str(one.get("name"))
+        if who == Way.REST and reason in {Reason.EXCHANGE_OUTAGE, Reason.PENDING}:
+            name = f"{' '.join(name.split()[:3])} {span}"
+        newest[who, name] = one | {"name": name}
     return json.dumps({"asked": [newest[key] for key in sorted(newest)], "conclusion": _CONCLUSIONS[reason]})
 
 
@@ -162,4 +168,4 @@ def _both(one: Absence, other: Absence) -> Absence:
     span = Span(one.span.start, other.span.end)
     if one.evidence == other.evidence or not asked_of(one):
         return Absence(span, one.reason, other.evidence)
-    return Absence(span, one.reason, _evidence(one.reason, [*asked_of(one), *asked_of(other)]))
+    return Absence(span, one.reason, _evidence(span, one.reason, [*asked_of(one), *asked_of(other)]))

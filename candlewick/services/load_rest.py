@@ -98,7 +98,7 @@ class RestSource:
         if symbol not in self.unknown:
             with suppress(ExchangeError):
                 if await self.status(symbol) is None:
-                    self.unknown[symbol] = str(error)
+                    self.unknown[symbol] = f"refused with code {error.code}; exchangeInfo does not list it"
         return symbol in self.unknown
 
     async def _page(self, series: Series, span: Span) -> list[Candle]:
