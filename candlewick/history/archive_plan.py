@@ -126,7 +126,7 @@ def next_steps(
     """
     steps: list[Step] = []
     rest: list[Span] = []
-    for month, spans in _by_file(archived.month, needed):
+    for month, spans in _by_file(archived.month, needed, archived.series.interval):
         files, others = _of_month(archived, month, spans, asked, rest_asked)
         steps += files
         rest += others
@@ -142,7 +142,7 @@ def _of_month(
     rest: list[Span] = []
     can_month = month.name not in asked and archived.may_have(month)
     expects_month = can_month and archived.expects(month)
-    for day, spans in _by_file(lambda time: archived.day(time) or month, needed):
+    for day, spans in _by_file(lambda time: archived.day(time) or month, needed, archived.series.interval):
         can_day = not day.is_monthly and day.name not in asked and archived.may_have(day)
         if can_day and archived.expects(day):
             by_day.append(archived.file_step(day, spans))
@@ -210,11 +210,18 @@ def _page_cost(page_sizes: Sequence[tuple[int, int]], rows: int) -> tuple[int, i
     return requests, weight
 
 
-def _by_file(file_of: Callable[[int], ArchiveFile], needed: Sequence[Span]) -> Iterator[tuple[ArchiveFile, list[Span]]]:
-    """What is needed, cut where a file ends."""
+def _by_file(
+    file_of: Callable[[int], ArchiveFile], needed: Sequence[Span], interval: Interval
+) -> Iterator[tuple[ArchiveFile, list[Span]]]:
+    """What is needed, cut where a file ends; a week is in the file of the month in which it opens."""
     rest = list(needed)
     while rest:
         file = file_of(rest[0].start)
-        inside = common(rest, [file.span])
-        yield file, inside
+        if inside := [one for one in common(rest, [file.span]) if interval.count(one)]:
+            yield file, inside
         rest = without(rest, [Span(rest[0].start, file.span.end)])
+
+
+def grid_span(interval: Interval, span: Span) -> Span:
+    """From the first open time in `span` to the first after it: what its candles stand for."""
+    return Span(interval.ceil(span.start), interval.ceil(span.end))

@@ -12,7 +12,7 @@ from candlewick.clock import Clock
 from candlewick.errors import DecodeError, ExchangeError
 from candlewick.exchanges.exchange import ArchiveFile, Columns
 from candlewick.history.archive import ArchiveClient
-from candlewick.history.archive_plan import Step
+from candlewick.history.archive_plan import Step, grid_span
 from candlewick.integrity.files import Judgement, judge
 from candlewick.integrity.spans import within
 from candlewick.market import Series, Span
@@ -79,7 +79,7 @@ class FileSource:
         if isinstance(download, ExchangeError):
             return Found(step, _NO_ROWS, list(step.needed), [], str(download))
         if download.body is None:
-            answer = Asked(file.span, step.way, file.name, now, NOT_PUBLISHED)
+            answer = Asked(grid_span(series.interval, file.span), step.way, file.name, now, NOT_PUBLISHED)
             return Found(step, _NO_ROWS, list(step.needed), [answer])
         content = await self._read(download, file, series, number, now)
         if download.checksum != content.sha256:
@@ -95,7 +95,9 @@ class FileSource:
             file.name, file.span, len(download.body or b""), content.sha256, download.checksum, verdict, 0, now, remark
         )
         if verdict is Verdict.REJECTED or content.judged is None:
-            answer = Asked(file.span, step.way, file.name, now, f"rejected: {remark}", content.sha256)
+            answer = Asked(
+                grid_span(series.interval, file.span), step.way, file.name, now, f"rejected: {remark}", content.sha256
+            )
             return Found(step, _NO_ROWS, list(step.needed), [answer], record=record)
         return self._found(step, series, content, record, now)
 
@@ -110,7 +112,7 @@ class FileSource:
             record.name, record.span, record.size, record.sha256, record.checksum, record.verdict, len(judged.rows),
             now, record.remark, tuple(judged.missing),
         )  # fmt: skip
-        answer = Asked(record.span, step.way, record.name, now, NO_ROW, record.sha256)
+        answer = Asked(grid_span(series.interval, record.span), step.way, record.name, now, NO_ROW, record.sha256)
         aside = _aside(series, step.needed, content, record.name, now)
         return Found(step, rows, left, [answer], record=record, quarantined=aside)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from candlewick.clock import SECOND, Clock
 from candlewick.errors import ExchangeError, Refused
-from candlewick.history.archive_plan import Step, Way
+from candlewick.history.archive_plan import Step, Way, grid_span
 from candlewick.history.budget import HISTORY
 from candlewick.history.client import RestClient
 from candlewick.integrity.rules import EARLIEST, Broken, Grids, check
@@ -108,7 +108,7 @@ class RestSource:
     async def take(self, step: Step, series: Series, number: int) -> Found:
         """The rows of a step, and what it lacks; trouble is part of what is found."""
         interval, now = series.interval, self._clock.now()
-        span = Span(step.needed[0].start, step.needed[-1].end)
+        span = grid_span(interval, Span(step.needed[0].start, step.needed[-1].end))
         candles: dict[int, Candle] = {}
         latest = 0
         trouble = ""

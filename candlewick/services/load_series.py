@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from candlewick.errors import ExchangeError, UnknownSymbol
 from candlewick.exchanges.exchange import Archive
 from candlewick.history.archive import ArchiveClient
-from candlewick.history.archive_plan import Archived, Shelf, Step, Way, next_steps
+from candlewick.history.archive_plan import Archived, Shelf, Step, Way, grid_span, next_steps
 from candlewick.integrity.spans import common, join, without
 from candlewick.market import DAY, Series, Span
 from candlewick.services import load_listing
@@ -113,7 +113,8 @@ class SeriesLoad:
             if file is not None and not replaced and not without(wanted, record.missing):
                 self._files_asked.add(record.name)
                 way = Way.MONTHLY if file.is_monthly else Way.DAILY
-                self.asked.append(Asked(record.span, way, record.name, record.fetched_at, NO_ROW, record.sha256))
+                span = grid_span(self.series.interval, record.span)
+                self.asked.append(Asked(span, way, record.name, record.fetched_at, NO_ROW, record.sha256))
 
     def took(self, found: Found, revised: int) -> None:
         """Take note of what a step came to; its rows are on disk."""

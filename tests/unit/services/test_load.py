@@ -1,5 +1,6 @@
 """Loading: what comes from where, what is done about bad files, and what is recorded of it."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -10,12 +11,13 @@ from candlewick.certificates.check import verify
 from candlewick.certificates.document import Certificate
 from candlewick.errors import StoreFull, UnknownSymbol, Unreachable
 from candlewick.events import CandleRevised
-from candlewick.market import HOUR, Span, format_time, parse_time
-from candlewick.services.load import LoadResult
+from candlewick.market import DAY, HOUR, Interval, Market, Series, Span, format_time, parse_time
+from candlewick.services.load import LoadResult, Wanted
+from candlewick.simulator.mirror import Mirror
 from candlewick.stores.memory import MemoryStore
 from candlewick.stores.provenance import FileRecord, Verdict, certificate_of, file_records, listing_of
 from candlewick.stores.store import Absence, Reason, Rows, Source, WriteResult
-from tests.unit.services.archivist import LISTED, NOW, OUTAGES, SERIES, Archivist
+from tests.unit.services.archivist import LISTED, NOW, OUTAGES, SERIES, Archivist, StillClock, loader_of
 
 FIELDS = (
     "open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "trades",
@@ -443,3 +445,38 @@ def test_delisted_symbol_that_rest_forgot_comes_from_the_archive(tmp_path: Path)
     assert reasons[0] == (Span(parse_time(BEGIN), LISTED), Reason.NOT_LISTED)
     assert reasons[1:-1] == [(span, Reason.EXCHANGE_OUTAGE) for span in OUTAGES]
     assert reasons[-1] == (Span(last + HOUR, parse_time("2023-09-10")), Reason.DELISTED)
+
+
+def test_weeks_are_loaded_across_months(tmp_path: Path) -> None:
+    """A week is in the file of the month in which it opens; one that nobody has is an outage, asked of that month."""
+    week, listed, now = Interval("1w"), parse_time("2023-01-02"), parse_time("2023-06-10T12:00")
+    series = Series(Market.SPOT, "WEEKUSDT", week)
+    lost = parse_time("2023-02-27")
+    files: dict[str, list[str]] = {}
+    for time in week.grid(Span(listed, parse_time("2023-06-05"))):
+        if time != lost:
+            text = f"{time // 1000},8,8,8,8,2,{(week.next(time) - 1000) // 1000},16,1,1,8,0\n"
+            files.setdefault(format_time(time)[:7], []).append(text)
+    for month, lines in files.items():
+        place = tmp_path / f"data/spot/monthly/klines/WEEKUSDT/1w/WEEKUSDT-1w-{month}.csv"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("".join(lines))
+    clock, store = StillClock(now), MemoryStore()
+    mirror = Mirror(tmp_path, clock=clock)
+
+    async def work() -> LoadResult:
+        loader = loader_of(mirror.http(), clock, store, Market.SPOT)
+        try:
+            return (await loader.run(Wanted((series,), Span(parse_time("2022-12-01"), now))))[0]
+        finally:
+            loader.close()
+
+    result = asyncio.run(work())
+    assert (result.held, result.missing, result.complete) == (21, 0, True)
+    reasons = [(one.span, one.reason) for one in store.absences(series)]
+    assert reasons == [
+        (Span(parse_time("2022-12-05"), listed), Reason.NOT_LISTED),
+        (Span(lost, lost + 7 * DAY), Reason.EXCHANGE_OUTAGE),
+    ]
+    assert "WEEKUSDT-1w-2023-02.zip" in store.absences(series)[1].evidence
+    assert asyncio.run(work()).rows == 0
