@@ -157,7 +157,8 @@ class _Audit:
                 yield self._finding("absence", span, f"{text}, but {rows} candles are held there")
 
     def _files(self) -> Iterator[Finding]:
-        """Archive rows against the ledger."""
+        """Archive rows against the ledger; a candle of three days or a week may outlast its file."""
+        interval = self._series.interval
         taken = []
         for one in file_records(self._reader, self._series):
             if one.verdict not in _TAKEN:
@@ -170,10 +171,10 @@ class _Audit:
                 )
                 yield self._finding("source", one.span, detail)
             if one.rows:
-                taken.append(one.span)
+                taken.append(Span(interval.ceil(one.span.start), interval.ceil(one.span.end)))
         archived = join(run.span for run in self._runs if run.source is Source.ARCHIVE)
         for span in without(archived, join(taken)):
-            rows = self._series.interval.count(span)
+            rows = interval.count(span)
             detail = f"to {shown_time(span.end)}: {rows} rows are from the archive, but from no file of the ledger"
             yield self._finding("source", span, detail)
 

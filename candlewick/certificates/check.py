@@ -177,7 +177,7 @@ class _Check:
                 ("sha256", entry.sha256, record.sha256),
                 ("checksum", entry.checksum, record.checksum),
                 ("verdict", entry.verdict, record.verdict.value),
-                ("span", entry_span(entry), clipped(record.span, self._span)),
+                ("span", entry_span(entry), survey.opened(self._series.interval, record.span, self._span)),
             ):
                 if then != now:
                     found.append(self._source(entry, f"{name}: certified {then or 'none'}, now {now or 'none'}"))

@@ -151,7 +151,7 @@ def sources_of(records: list[FileRecord], runs: list[Run], series: Series, span:
     for record in records:
         if record.verdict not in _TAKEN or not record.rows:
             continue
-        part = clipped(record.span, span)
+        part = survey.opened(interval, record.span, span)
         near = archived[bisect_right(ends, part.start) : bisect_left(starts, part.end)]
         rows = sum(interval.count(clipped(one, part)) for one in near)
         if rows:
@@ -161,7 +161,7 @@ def sources_of(records: list[FileRecord], runs: list[Run], series: Series, span:
                     record.verdict.value,
                 )
             )  # fmt: skip
-    taken = join(record.span for record in records if record.verdict in _TAKEN and record.rows)
+    taken = join(survey.opened(interval, one.span, span) for one in records if one.verdict in _TAKEN and one.rows)
     found += [
         SourceEntry("archive", start // 1000, end // 1000, interval.count(Span(start, end)))
         for start, end in without(join(archived), taken)

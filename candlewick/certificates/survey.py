@@ -47,6 +47,11 @@ def clipped(span: Span, within: Span) -> Span:
     return Span(start, max(start, min(span.end, within.end)))
 
 
+def opened(interval: Interval, span: Span, whole: Span) -> Span:
+    """The candles that open in `span`, as far as they lie in `whole`: one of three days or a week may outlast its file."""
+    return clipped(Span(interval.ceil(span.start), interval.ceil(span.end)), whole)
+
+
 def stretches(interval: Interval, span: Span) -> Iterator[Span]:
     """A range cut where blocks end, some blocks in each part."""
     first, last = block_of(interval, span.start), block_of(interval, span.end - 1)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from candlewick.certificates.audit import verify_store
 from candlewick.certificates.check import verify
 from candlewick.certificates.consistency import contradictions
 from candlewick.certificates.document import Certificate
@@ -244,3 +245,24 @@ def test_long_ranges_are_read_in_parts() -> None:
     alone = certify(store, series, Span(T0, T0 + 100 * DAY))
     assert alone.blocks[0].sha256 == one.blocks[0].sha256
     assert Certificate.from_json(one.to_json()) == one
+
+
+@pytest.mark.parametrize("code", ["3d", "1w"])
+def test_candle_that_outlasts_its_file_is_that_files(code: str) -> None:
+    """A candle that opens in a month and ends in the next is vouched for by the month's file, and the store is sound."""
+    store = MemoryStore()
+    series = Series(Market.SPOT, "BTCUSDT", Interval(code))
+    start = series.interval.ceil(T0)
+    month = Span(parse_time("2023-03-01"), parse_time("2023-04-01"))
+    count = series.interval.count(month)
+    rows = candles(store.number(series), count, series, start)
+    rows["source"] = Source.ARCHIVE
+    store.write(rows)
+    file = FileRecord("month.zip", month, 9, "a" * 64, "a" * 64, Verdict.MATCHED, count, T0 + 60 * DAY)
+    keep_file_records(store, series, [file])
+    one = certify(store, series)
+    assert [(each.file, each.rows) for each in one.sources] == [("month.zip", count)]
+    assert one.end_ms * 1000 > month.end
+    assert contradictions(one) == []
+    assert verify(one, store) == []
+    assert verify_store(store, T0 + 60 * DAY) == []
