@@ -46,6 +46,7 @@ class Tape:
         self._minutes: dict[int, list[Bar | None]] = {}
         self._whole: dict[int, Bar | None] = {}
         self._removed: dict[int, int] = {}
+        self._inside: dict[int, int] = {}
         self._current: _Hour | None = None
 
     def bar(self, start: int, end: int) -> Bar | None:
@@ -164,8 +165,11 @@ class Tape:
 
     def _position(self, time: int) -> int:
         hour = time // HOUR
-        inside = 0 if time % HOUR == 0 else int(np.searchsorted(self._made(hour)[0], time))
-        return self._scheduled(hour) + inside
+        if time % HOUR == 0:
+            return self._scheduled(hour)
+        if time not in self._inside:  # asked of the same edges for every hour that comes after
+            self._inside[time] = int(np.searchsorted(self._made(hour)[0], time))
+        return self._scheduled(hour) + self._inside[time]
 
     def _alive(self, hour: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The trades of an hour that do happen."""
