@@ -231,6 +231,7 @@ class Environment:
                 (self.path / "data.mdb").unlink(missing_ok=True)
             raise
         try:
+            self._make_whole(env)
             self.databases = self._prepare(env, write=write)
             if new:
                 _sync_folder(self.path)
@@ -241,6 +242,25 @@ class Environment:
             env.close()
             raise
         return env
+
+    def _make_whole(self, env: Any) -> None:  # noqa: ANN401  # as above
+        """Give a file that is cut short its length back: reading beyond its end would end this process without a word.
+
+        What it lacks becomes zeros, which are no pages and are noticed where they are read; pages that were given back
+        before they were written may lawfully lie there.
+        """
+        length = (int(env.info()["last_pgno"]) + 1) * int(env.stat()["psize"])
+        path = self.path / "data.mdb"
+        if path.stat().st_size >= length:
+            return
+        try:
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, length)  # never shortens it, should a writer grow it now
+        except (OSError, AttributeError) as error:
+            raise StoreDamaged(
+                f"{path} ends before the {length} bytes it should have, and cannot be made longer ({error}): "
+                "restore it from a copy"
+            ) from error
 
     def _prepare(self, env: Any, *, write: bool) -> dict[str, Any]:  # noqa: ANN401  # as above
         """The databases of a store, made if nothing is there."""
