@@ -93,7 +93,7 @@ def checked(rows: Rows, known: int) -> Rows:
 
 def result(outcomes: Outcomes, pairs: Sequence[tuple[int, Rows, Rows]]) -> WriteResult:
     """The outcomes counted; `pairs` are the rows changed or refused, as (outcome, held, new)."""
-    counts = np.bincount(outcomes, minlength=len(Outcome))
+    counts = [np.count_nonzero(outcomes == each) for each in Outcome]
     return WriteResult(
         inserted=int(counts[Outcome.INSERTED]),
         confirmed=int(counts[Outcome.CONFIRMED]),
