@@ -669,7 +669,8 @@ def verify(document: bytes, lines: Iterator[str] | None) -> int:
             rows = Export(one, grid, candles, report).check(lines)
             print(f"{rows} rows read", file=sys.stderr)
     state = "complete" if one["complete"] else "not complete, as it says itself"
-    print(f"{one['series']} {one['range']}: {report.count} findings; {state}", file=sys.stderr)
+    findings = f"not as certified, {report.count} finding{'' if report.count == 1 else 's'}"
+    print(f"{one['series']} {one['range']}: {findings if report.count else f'as certified; {state}'}", file=sys.stderr)
     return report.count
 
 
