@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from benchmarks import latency, memory, startup, stored, throughput, trades
+from benchmarks import archive, certificates, latency, memory, startup, stored, throughput, trades
 from benchmarks.table import Result, line, skipped, table
 
 BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
@@ -18,13 +18,17 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "startup": startup.startup,
     "memory": memory.memory,
     "store": stored.stored,
+    "archive": archive.archive,
+    "certificates": certificates.certificates,
 }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", choices=BENCHMARKS, action="append", help="run this one; may be repeated")
-    parser.add_argument("--full", action="store_true", help="memory over 10 M messages rather than 2 M; ArcticDB beside the store")
+    parser.add_argument(
+        "--full", action="store_true", help="memory over 10 M messages rather than 2 M; ArcticDB beside the store"
+    )
     args = parser.parse_args()
     if args.full:
         BENCHMARKS["memory"] = partial(memory.memory, full=True)
