@@ -1,7 +1,6 @@
 """How far a load is: a bar on a terminal, a plain line now and then elsewhere; always on stderr."""
 
 import sys
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from candlewick.clock import SystemClock
@@ -33,9 +32,7 @@ class Progress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._draw(self.tally)
             self._bar.stop()
