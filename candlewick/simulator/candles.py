@@ -1,5 +1,7 @@
 """The truth: every candle of one instrument, as the exchange's REST interface would print it."""
 
+from collections.abc import Iterator
+
 from candlewick.market import DAY, HOUR, MINUTE, Interval, Market, Span
 from candlewick.simulator.bars import Bar, Printer, merge
 from candlewick.simulator.settings import Listing
@@ -92,8 +94,19 @@ class Candles:
 
     def rows(self, interval: Interval, start: int, end: int) -> list[Row]:
         """Every candle that opens in `[start, end)`, whole, oldest first."""
-        times = interval.grid(Span(max(start, interval.floor(self.listed_at)), end))
-        return [self.row(interval, time) for time in times if self.exists(interval, time)]
+        return [self.row(interval, time) for time in self.times(interval, start, end)]
+
+    def times(self, interval: Interval, start: int, end: int) -> Iterator[int]:
+        """Open times of the candles that open in `[start, end)`, oldest first; years without any cost nothing."""
+        time = interval.ceil(max(start, interval.floor(self.listed_at)))
+        while time < end:
+            after = interval.next(time)
+            absent = next((span for span in self._absent if span.start <= time and after <= span.end), None)
+            if absent is None:
+                yield time
+                time = after
+            else:
+                time = max(after, interval.floor(min(absent.end, end)))
 
     def _print(self, interval: Interval, open_time: int, until: int) -> Row:
         bar = self.bar(interval, open_time, until)

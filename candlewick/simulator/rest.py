@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from itertools import islice
 
 from candlewick.market import DAY, HOUR, SECOND, Interval, Market
 from candlewick.simulator.bars import first_raw, last_raw
@@ -72,11 +73,7 @@ class Rest(Desk):
         stop = now + 1 if end is None else min(end, now) + 1
         times: list[int] = []
         if start is not None:
-            time = interval.ceil(max(start, interval.floor(candles.listed_at)))
-            while time < stop and len(times) < limit:
-                if candles.exists(interval, time):
-                    times.append(time)
-                time = interval.next(time)
+            times = list(islice(candles.times(interval, start, stop), limit))
         else:
             time = interval.floor(stop - 1)
             while time >= interval.floor(candles.listed_at) and len(times) < limit:
