@@ -15,6 +15,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 LIBRARIES = {
     "candlewick/stores/blocks/kernel.c": "candlewick/stores/blocks/libkernel.so",
+    "candlewick/certificates/leaf_kernel.c": "candlewick/certificates/libleaf_kernel.so",
     "candlewick/exchanges/binance/archive_kernel.c": "candlewick/exchanges/binance/libarchive_kernel.so",
 }
 FLAGS = ("-std=c99", "-O3", "-ffp-contract=off", "-fPIC", "-shared")
@@ -40,7 +41,7 @@ class KernelHook(BuildHookInterface):
             if len(failures) == 2:
                 (root / library).unlink(missing_ok=True)  # one of older source would be worse than none
                 self.app.display_warning(
-                    f"{source} was not compiled, numpy or polars does its work several times slower; "
+                    f"{source} was not compiled, numpy, polars or hashlib does its work several times slower; "
                     f"install a C compiler (or name one in CC) and install again: {failures[1]}"
                 )
                 continue

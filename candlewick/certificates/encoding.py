@@ -46,8 +46,13 @@ def words_of(columns: Columns) -> Words:
     """The words of rows, one line a column, in the order of `COLUMNS`."""
     words = np.empty((len(COLUMNS), len(columns["open_time"])), "<u8")
     for line, name in zip(words, COLUMNS, strict=True):
-        line[:] = np.ascontiguousarray(columns[name], "<i8" if name in INTEGERS else "<f8").view("<u8")
+        line[:] = column_words(columns, name)
     return words
+
+
+def column_words(columns: Columns, name: str) -> Words:
+    """The words of one column of rows."""
+    return np.ascontiguousarray(columns[name], "<i8" if name in INTEGERS else "<f8").view("<u8")
 
 
 def value_of(column: str, word: int) -> int | float:
@@ -73,16 +78,22 @@ def leaf_of_words(words: Words, places: Words, series: Series, block: int) -> Le
     """The leaf of rows given as their words and their slots in the block."""
     # Halves of 32 bits cannot overflow: a sum is below 2^46, a moment below 2^59.
     low, high = words & _LOW, words >> _HALF
-    sums = _joined(low.sum(axis=1), high.sum(axis=1))
-    return Leaf(words.shape[1], digest_of(words, series, block), sums, _joined(low @ places, high @ places))
+    sums = joined(low.sum(axis=1), high.sum(axis=1))
+    return Leaf(words.shape[1], digest_of(words, series, block), sums, joined(low @ places, high @ places))
 
 
 def digest_of(words: Words, series: Series, block: int) -> bytes:
     """The leaf's hash alone."""
-    digest = hashlib.sha256(LEAF_PREFIX + f"{_TITLE}\n{series}\n{block}\n{words.shape[1]}\n".encode())
+    digest = hashlib.sha256(title_of(series, block, words.shape[1]))
     digest.update(np.ascontiguousarray(words.T).data)
     return digest.digest()
 
 
-def _joined(low: Words, high: Words) -> tuple[int, ...]:
+def title_of(series: Series, block: int, rows: int) -> bytes:
+    """What is hashed before a leaf's rows."""
+    return LEAF_PREFIX + f"{_TITLE}\n{series}\n{block}\n{rows}\n".encode()
+
+
+def joined(low: Words, high: Words) -> tuple[int, ...]:
+    """Sums of words, of the sums of their lower and upper halves."""
     return tuple(lower + (upper << 32) for lower, upper in zip(low.tolist(), high.tolist(), strict=True))

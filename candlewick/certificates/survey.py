@@ -1,20 +1,24 @@
 """What a range of a series holds, read block by block: its runs of candles by source, and one leaf a block."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from itertools import pairwise
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from candlewick.certificates.encoding import COLUMNS, Leaf, Words, digest_of, leaf_of_words, words_of
+from candlewick.certificates.encoding import COLUMNS, Leaf, digest_of, leaf_of_words, words_of
 from candlewick.certificates.finding import shown_time
+from candlewick.certificates.leaf_kernel import LANES, kernel_for
 from candlewick.errors import StoreDamaged
 from candlewick.market import Interval, Series, Span
 from candlewick.stores.grid import BLOCK_SLOTS, Int64s, block_of, slot_starts, slots
 from candlewick.stores.store import Source, StoreReader
 
 T = TypeVar("T")
+Block: TypeAlias = tuple[int, slice]
+"""Its number, and which rows are its."""
 
 BLOCKS_AT_ONCE = 32
 """Blocks that are read together: 25 MB of columns."""
@@ -77,32 +81,60 @@ def read_part(reader: StoreReader, series: Series, span: Span) -> Part:
 
 def leaves(part: Part, series: Series) -> list[tuple[int, Leaf]]:
     """The leaf of each block that has rows in `part`, by block."""
-    return _by_block(part, series, lambda block, words, places: leaf_of_words(words, places, series, block))
+    blocks, at = _blocks(part, series)
+    kernel = kernel_for(series)
+    if kernel is not None:
+        return _together(blocks, lambda some: kernel.leaves(part.columns, at, some, series), LANES)
+    words = words_of(part.columns) if blocks else None
+
+    def work(some: Sequence[Block]) -> list[Leaf]:
+        assert words is not None
+        return [
+            leaf_of_words(words[:, rows], (at[rows] - block * BLOCK_SLOTS).astype(np.uint64), series, block)
+            for block, rows in some
+        ]
+
+    return _together(blocks, work, 1)
 
 
 def digests(part: Part, series: Series) -> list[tuple[int, bytes]]:
-    """Only the hash of each block's leaf, with its rows in it: a quarter less work."""
-    return _by_block(part, series, lambda block, words, _: digest_of(words, series, block))
+    """Only the hash of each block's leaf, with its rows in it: less work."""
+    blocks, _ = _blocks(part, series)
+    kernel = kernel_for(series)
+    if kernel is not None:
+        return _together(blocks, lambda some: kernel.digests(part.columns, some, series), LANES)
+    words = words_of(part.columns) if blocks else None
+
+    def work(some: Sequence[Block]) -> list[bytes]:
+        assert words is not None
+        return [digest_of(words[:, rows], series, block) for block, rows in some]
+
+    return _together(blocks, work, 1)
 
 
-def _by_block(part: Part, series: Series, make: Callable[[int, Words, Words], T]) -> list[tuple[int, T]]:
-    if not len(part.times):
-        return []
+def _blocks(part: Part, series: Series) -> tuple[list[Block], Int64s]:
+    """The blocks that have rows in `part`, and the slot of each row."""
     at = slots(series.interval, part.times)
+    if not len(at):
+        return [], at
     homes = at // BLOCK_SLOTS
     edges = [0, *(np.flatnonzero(np.diff(homes)) + 1).tolist(), len(homes)]
-    words = words_of(part.columns)
+    return [(int(homes[first]), slice(first, end)) for first, end in pairwise(edges)], at
 
-    def work(index: int) -> tuple[int, T]:
-        rows = slice(edges[index], edges[index + 1])
-        block = int(homes[rows.start])
-        return block, make(block, words[:, rows], (at[rows] - block * BLOCK_SLOTS).astype(np.uint64))
 
-    count = len(edges) - 1
-    if count < _THREADS:
-        return [work(index) for index in range(count)]
-    with ThreadPoolExecutor(_THREADS) as pool:  # hashing and numpy let each other run
-        return list(pool.map(work, range(count)))
+def _together(blocks: list[Block], make: Callable[[Sequence[Block]], Sequence[T]], at_once: int) -> list[tuple[int, T]]:
+    """What `make` makes of so many blocks at once, by block."""
+    parts = [blocks[first : first + at_once] for first in range(0, len(blocks), at_once)]
+    if len(parts) < 2:
+        found = [make(some) for some in parts]
+    else:
+        with ThreadPoolExecutor(_THREADS) as pool:  # hashing and numpy let each other run
+            found = list(pool.map(make, parts))
+    return [
+        (block, one)
+        for some, made in zip(parts, found, strict=True)
+        for (block, _), one in zip(some, made, strict=True)
+    ]
 
 
 def runs(part: Part, interval: Interval) -> list[Run]:
