@@ -105,7 +105,7 @@ class Loader:
         Raises:
             CandlewickError: see `run`.
         """
-        loads = await self._prepare(wanted, lambda _: 0)
+        loads = await self._prepare(wanted)
         return [Planned(one.series, one.span, self._steps(one)) for one in loads]
 
     async def run(self, wanted: Wanted) -> list[LoadResult]:
@@ -116,7 +116,9 @@ class Loader:
             Unreachable: nobody answers.
             StoreError: the store cannot be written; what was is whole.
         """
-        loads = await self._prepare(wanted, self.store.number)
+        loads = await self._prepare(wanted)
+        for one in loads:  # only now: a symbol that nobody knows leaves no trace
+            one.number = await self._on_store(self.store.number, one.series)
         files = FileSource(self.archive, self.rest, self.clock, self.tally, self._parsers)
         pipeline = Pipeline(self.store, files, self.rest, self._writer, self.tally, in_flight=self._in_flight)
         by_series = {one.series: one for one in loads}
@@ -139,13 +141,12 @@ class Loader:
         """Everything that touches the store happens on one thread, in order."""
         return await asyncio.get_running_loop().run_in_executor(self._writer, call, *args)
 
-    async def _prepare(self, wanted: Wanted, number_of: Callable[[Series], int]) -> list[SeriesLoad]:
+    async def _prepare(self, wanted: Wanted) -> list[SeriesLoad]:
         now = self.clock.now()
         loads: list[SeriesLoad] = []
         for series in wanted.series:
             span = _settled(series.interval, wanted.span, self.rest.settled_end(series.interval))
-            number = await self._on_store(number_of, series)
-            loads.append(SeriesLoad(series, span, number, now))
+            loads.append(SeriesLoad(series, span, 0, now))
             await self._on_store(lambda one: one.prepare(self.store, recheck=wanted.recheck), loads[-1])
         learnt = await asyncio.gather(*(one.learn(self._listing, self.rest) for one in loads), return_exceptions=True)
         for failure in learnt:
