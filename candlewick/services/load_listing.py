@@ -129,7 +129,9 @@ def began(
     words = rest.unknown[series.symbol]
     first = shelf.first
     for record in records:
-        if record.span.start == shelf.first and record.missing and record.missing[0].start == shelf.first:
+        # A candle of three days or a week opens some days into its month.
+        starts = series.interval.ceil(shelf.first)
+        if record.span.start == shelf.first and record.missing and record.missing[0].start == starts:
             first = record.missing[0].end
     before = Span(0, first)
     asked = (

@@ -10,9 +10,10 @@ import numpy as np
 from candlewick.history.archive_plan import Step, Way
 from candlewick.market import Series
 from candlewick.services.load_files import FileSource
+from candlewick.services.load_need import TAKEN
 from candlewick.services.load_parts import Found, Tally
 from candlewick.services.load_rest import RestSource
-from candlewick.stores.provenance import keep_file_records
+from candlewick.stores.provenance import FileRecord, file_records, keep_file_records
 from candlewick.stores.store import Store, WriteResult
 
 AHEAD_ROWS = 1_500_000
@@ -123,9 +124,15 @@ class Pipeline:
             self._store.quarantine(aside)
         for series in dict.fromkeys(job.series for job in jobs):
             records = [one.record for job, one in zip(jobs, found, strict=True) if one.record and job.series == series]
-            if records:
-                keep_file_records(self._store, series, records)
+            keep_file_records(self._store, series, self._to_record(series, records))
         return Done(jobs, found, result)
+
+    def _to_record(self, series: Series, records: list[FileRecord]) -> list[FileRecord]:
+        """What goes into the ledger: a file that is spoiled now does not unmake the one that rows were taken from."""
+        if all(one.verdict in TAKEN for one in records):
+            return records
+        taken = {one.name for one in file_records(self._store, series) if one.verdict in TAKEN and one.rows}
+        return [one for one in records if one.verdict in TAKEN or one.name not in taken]
 
 
 _NOTHING = WriteResult(0, 0, 0, (), ())

@@ -156,9 +156,9 @@ class SeriesLoad:
         if self.series.symbol not in rest.unknown or not self.shelf.is_known or not self.shelf.last:
             return
         began = load_listing.began(self.series, self.shelf, archive, rest, self._records, self._now)
-        after = self.shelf.last
+        after = self.series.interval.ceil(self.shelf.last)  # the last of three days or a week may outlast its month
         for record in self._records:
-            if record.span.end == self.shelf.last and record.missing and record.missing[-1].end == self.shelf.last:
+            if record.span.end == self.shelf.last and record.missing and record.missing[-1].end == after:
                 after = min(after, record.missing[-1].start)
         words = rest.unknown[self.series.symbol]
         ended = load_listing.ended(self.series, self.shelf, archive, after, words, self._now)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from candlewick.certificates.audit import verify_store
 from candlewick.certificates.check import verify
 from candlewick.certificates.document import Certificate
 from candlewick.errors import StoreFull, UnknownSymbol, Unreachable
@@ -229,6 +230,19 @@ def test_what_is_no_zip_is_replaced(archivist: Archivist) -> None:
     assert record.checksum == record.sha256
 
 
+def test_file_that_is_spoiled_later_stays_the_source_of_its_rows(archivist: Archivist) -> None:
+    """What was taken from a file keeps its entry in the ledger, though the file cannot be read when it is asked again."""
+    store = MemoryStore()
+    archivist.load(store, "2023-03-01", "2023-03-20")
+    before = record_of(store, "2023-03")
+    assert before.verdict is Verdict.MATCHED
+    archivist.path("2023-03").write_bytes(b"<html>not a zip</html>")
+    result = archivist.load(store, "2023-03-20", "2023-04-01")
+    assert (result.complete, result.archive_files) == (True, 13)
+    assert record_of(store, "2023-03") == before
+    assert verify_store(store, NOW) == []
+
+
 def test_repeated_and_unordered_rows_are_put_right(archivist: Archivist) -> None:
     """Rows out of order and identical repeats cost nothing but a remark."""
     lines = archivist.take("2023-03")
@@ -445,6 +459,39 @@ def test_delisted_symbol_that_rest_forgot_comes_from_the_archive(tmp_path: Path)
     assert reasons[0] == (Span(parse_time(BEGIN), LISTED), Reason.NOT_LISTED)
     assert reasons[1:-1] == [(span, Reason.EXCHANGE_OUTAGE) for span in OUTAGES]
     assert reasons[-1] == (Span(last + HOUR, parse_time("2023-09-10")), Reason.DELISTED)
+
+
+@pytest.mark.parametrize("code", ["3d", "1w"])
+def test_forgotten_symbol_of_long_candles_ends_with_its_reason(tmp_path: Path, code: str) -> None:
+    """The grid of three days or a week fits no month: what its first and last file lack is still before and after it."""
+    interval, now = Interval(code), parse_time("2023-09-10T12:00")
+    series = Series(Market.SPOT, "WEEKUSDT", interval)
+    first, last = interval.ceil(parse_time("2023-02-10")), interval.floor(parse_time("2023-05-16"))
+    files: dict[str, list[str]] = {}
+    for time in interval.grid(Span(first, last + 1)):
+        text = f"{time // 1000},8,8,8,8,2,{(interval.next(time) - 1000) // 1000},16,1,1,8,0\n"
+        files.setdefault(format_time(time)[:7], []).append(text)
+    for month, lines in files.items():
+        place = tmp_path / f"data/spot/monthly/klines/WEEKUSDT/{code}/WEEKUSDT-{code}-{month}.csv"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("".join(lines))
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "data").mkdir(parents=True)
+    clock, store = StillClock(now), MemoryStore()
+    mirror = Mirror(tmp_path, clock=clock, truth=elsewhere)
+
+    async def work() -> LoadResult:
+        loader = loader_of(mirror.http(), clock, store, Market.SPOT)
+        try:
+            return (await loader.run(Wanted((series,), Span(parse_time("2023-01-01"), now))))[0]
+        finally:
+            loader.close()
+
+    result = asyncio.run(work())
+    assert (result.missing, result.complete) == (0, True)
+    assert [(one.reason, one.span.start) for one in store.absences(series)] == [
+        (Reason.NOT_LISTED, interval.ceil(parse_time("2023-01-01"))), (Reason.DELISTED, interval.next(last)),
+    ]  # fmt: skip
 
 
 def test_weeks_are_loaded_across_months(tmp_path: Path) -> None:
