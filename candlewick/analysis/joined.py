@@ -4,6 +4,7 @@ A candle is whole if the ids run on without a hole from the last trade before it
 do not, every candle from the trade before the hole to the one after it is left out, also those without any trade.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -66,6 +67,7 @@ class Piece(NamedTuple):
 
     span: Span
     joint: Joint
+    """Without its trades."""
     found: int
     """Trades that REST had and the file had not."""
     late: int
@@ -178,6 +180,7 @@ class Joiner:
             order = np.argsort(trades["trade_id"], kind="stable")
             trades = _some(trades, order)
         self._doubt(trades, span, holes)
+        joint = joint._replace(judged=joint.judged._replace(trades={}))  # no more needed, and large
         piece = Piece(span, joint, count, late, len(trades["time"]), {one: [] for one in self._intervals})
         before = self._pending
         for interval in self._intervals:
@@ -300,7 +303,8 @@ class Joiner:
             if self.last is not None:
                 raw, time = max(raw, self.last.raw), max(time, self.last.time)
             self.last = Last(last_id, time, raw)
-            self._tail = {name: values[-TAIL:] for name, values in trades.items()}
+            # A copy: a part of an array keeps all of it in memory.
+            self._tail = {name: values[-TAIL:].copy() for name, values in trades.items()}
         elif self.last is not None:
             self.last = self.last._replace(id=last_id)
 
@@ -353,13 +357,17 @@ def _gathered(ids: "NDArray[np.int64]", holes: list[Hole]) -> list[tuple[int, in
 
 
 def _without(holes: list[Hole], found: Iterable[int]) -> list[Hole]:
-    """The ids of `holes` that are not among `found`."""
-    left = list(holes)
-    for one in sorted(found):
-        for at, (low, high) in enumerate(left):
-            if low <= one < high:
-                left[at : at + 1] = [part for part in ((low, one), (one + 1, high)) if part[0] < part[1]]
-                break
+    """The ids of `holes`, which are in order, that are not among `found`."""
+    ids = sorted(found)
+    left: list[Hole] = []
+    for hole in holes:
+        start, end = hole
+        for one in ids[bisect_left(ids, start) : bisect_left(ids, end)]:
+            if start < one:
+                left.append((start, one))
+            start = one + 1
+        if start < end:
+            left.append((start, end))
     return left
 
 

@@ -280,6 +280,7 @@ class _Symbol:
                     await self._end(try_next=True)
                 follows = at + 1 < len(self._steps) and _start(self._steps[at + 1]) == span.end
                 await self._take(file, follows=follows)
+                del file  # its trades are large
             await self._end(try_next=True)
         finally:
             for task in self._downloads.values():

@@ -14,6 +14,7 @@ from candlewick.integrity.gaps import missing_spans
 from candlewick.integrity.rules import Grids, check
 from candlewick.integrity.spans import common, join, within, without
 from candlewick.market import Series, Span, format_time
+from candlewick.services.load_holes import merged
 from candlewick.services.load_need import TAKEN, unheld
 from candlewick.services.load_parts import quarantined
 from candlewick.stores.provenance import (
@@ -117,6 +118,7 @@ class RebuiltSeries:
             keep_rebuilt_spans(store, self.series, marked)  # first: a candle must not pass for the exchange's own
             if write.any():
                 result = store.write(self._rows(made.part(write)))
+                self._explain(store, _spans(times[write], self.series))
             rows = int(np.count_nonzero(within(times, marked)))
             if broken:
                 remarks.append(f"{broken} break a rule")
@@ -171,6 +173,13 @@ class RebuiltSeries:
         if finished.is_last and finished.piece.span.end < span.end:
             left.append(Span(interval.floor(finished.piece.span.end), span.end))
         return doubted, without(common(join(left), [span]), join(doubted))
+
+    def _explain(self, store: Store, held: list[Span]) -> None:
+        """Where candles are held now, nothing is absent any more."""
+        kept = store.absences(self.series)
+        left = merged(kept, [], [], held)
+        if left != kept:
+            store.set_absences(self.series, left)
 
     def _lawful(self, store: Store, made: Candles, record: FileRecord) -> tuple[Candles, int]:
         """Those that keep every rule, and how many do not."""

@@ -43,16 +43,23 @@ class TradeRest:
     async def fill(self, holes: list[tuple[int, int]]) -> "Columns | None":
         """Those trades of holes that it has; nothing of holes that are too long."""
         found: list[Trade] = []
-        pages = 0
-        for low, high in holes:
+        known: dict[int, Trade] = {}
+        pages = covered = 0
+        for number, (low, high) in enumerate(holes):
             at = low
-            while at < high <= low + MOST and pages < MOST_PAGES:
-                pages += 1
-                page = [one for one in await self._page(at, min(PAGE, high - at)) if at <= one.trade_id]
-                found += [one for one in page if one.trade_id < high]
-                if not page:
-                    break
-                at = page[-1].trade_id + 1
+            while at < high <= low + MOST:
+                if at >= covered:
+                    if pages == MOST_PAGES:
+                        break
+                    pages += 1
+                    # Holes near each other share a page.
+                    last = max(end for start, end in holes[number : number + PAGE] if start < at + PAGE)
+                    known = {one.trade_id: one for one in await self._page(at, min(PAGE, last - at))}
+                    if not known:
+                        break
+                    covered = max(known) + 1
+                found += [known[one] for one in range(at, min(high, covered)) if one in known]
+                at = max(at + 1, min(high, covered))
         self.trades += len(found)
         return columns_of(found) if found else None
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from candlewick.analysis.joined import Doubt, Finished, Joiner, touched
+from candlewick.analysis.rebuild import rebuild
 from candlewick.exchanges.exchange import Columns
 from candlewick.market import DAY, HOUR, MINUTE, SECOND, Interval, Span
 
@@ -198,3 +199,61 @@ def test_touched_is_what_a_loop_says(code: str) -> None:
         for time in grid.tolist()
     ]
     assert touched(grid, interval, doubts).tolist() == expected
+
+
+def spoil(lines: list[list[int]], random: np.random.Generator) -> None:
+    """Lose, repeat or swap lines of a day, or move them into the file beside it; the first line of all stays."""
+    day = int(random.integers(3))
+    one = lines[day]
+    at, many = int(random.integers(1, len(one) - 5)), int(random.integers(1, 5))
+    after, before = lines[(day + 1) % 3], lines[day - 1]
+    kinds = {
+        "lose": lambda: one.__delitem__(slice(at, at + many)),
+        "repeat": lambda: one.insert(at, one[at]),
+        "swap": lambda: one.insert(1, one.pop(at)),
+        "repeat in the next": lambda: after.insert(0, one[-many]),
+        "move to the next": lambda: after.insert(0, one.pop()),
+        "repeat in the last": lambda: before.append(one[many]),
+        "move to the last": lambda: before.append(one.pop(0)),
+        "cut the end": lambda: one.__delitem__(slice(-many, None)),
+        "cut the beginning": lambda: one.__delitem__(slice(0, many)),
+    }
+    possible = list(kinds)[:5] if day == 0 else [*list(kinds)[:3], *list(kinds)[5:]] if day == 2 else list(kinds)
+    kinds[str(random.choice(possible))]()
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_spoiled_files_never_give_a_wrong_candle(seed: int) -> None:
+    """Three days of trades, lines lost, repeated, contradicted, swapped, or in the wrong day's file: no candle is wrong."""
+    random = np.random.default_rng(seed)
+    interval = Interval(str(random.choice(["1s", "1m", "7m", "11m", "1h", "7h", "1d"])))
+    spans = [Span(start, start + DAY) for start in range(ONE.start, ONE.start + 3 * DAY, DAY)]
+    count = int(random.integers(100, 300))
+    times = np.sort(random.integers(ONE.start, ONE.start + 3 * DAY, count))
+    near = np.array([edge + shift for edge in (ONE.end, TWO.end) for shift in range(-6, 6)])
+    times = np.sort(np.concatenate([times, near]))
+    true = trades(1, times.tolist())
+    truth = rebuild(true, interval).columns
+    lines: list[list[int]] = [np.flatnonzero((times >= one.start) & (times < one.end)).tolist() for one in spans]
+    for _ in range(int(random.integers(0, 5))):
+        spoil(lines, random)
+    files = []
+    for one, span in zip(lines, spans, strict=True):
+        file = {name: values[np.array(one)] for name, values in true.items()}
+        if random.random() < 0.4:
+            # A second line under an id, with another price.
+            at = int(random.integers(len(one)))
+            file = {name: np.insert(values, at, values[at]) for name, values in file.items()}
+            file["price"][at] += 1
+        files.append((file, span))
+    found = join(*files, interval=interval, is_proved=False)
+    whole = 0
+    for one in found:
+        for candles in one.piece.candles[interval]:
+            opened = candles.columns["open_time"]
+            sure = ~touched(opened, interval, one.doubts)
+            at = np.searchsorted(truth["open_time"], opened)
+            whole += int(sure.sum())
+            for name, values in candles.columns.items():
+                assert np.array_equal(values[sure], truth[name][at[sure]]), name
+    assert whole <= len(truth["open_time"])

@@ -10,13 +10,13 @@ from candlewick.certificates.audit import verify_store
 from candlewick.certificates.check import verify
 from candlewick.certificates.document import Certificate
 from candlewick.certificates.issue import certify
-from candlewick.errors import UnknownSymbol, Unreachable, UsageError
+from candlewick.errors import StoreError, UnknownSymbol, Unreachable, UsageError
 from candlewick.exchanges.exchange import ArchiveKind
 from candlewick.market import DAY, Interval, Market, Span, parse_time
 from candlewick.services.rebuilt import RebuiltSeries
 from candlewick.simulator.faults import Fault
 from candlewick.stores.provenance import FileRecord, Verdict, file_records, rebuilt_spans
-from candlewick.stores.store import ROW, VALUES, Source
+from candlewick.stores.store import ROW, VALUES, Absence, Reason, Source
 from tests.unit.services.tradeshop import START, SYMBOL, Tradeshop, differing
 
 FIRST, SECOND, END = "2026-10-30", "2026-10-31", "2026-11-01"
@@ -297,3 +297,47 @@ def test_nothing_asked_for_needs_nothing() -> None:
     shop = Tradeshop()
     one = RebuiltSeries(shop.series(), Span(DAY, DAY), ArchiveKind.TRADES, burns=False)
     assert (one.need, one.files, one.counts.made) == ([], 0, 0)
+
+
+def test_candles_of_trades_end_an_absence() -> None:
+    """What was called an outage because nobody had a candle, and has trades, is held now and absent no more."""
+    shop = Tradeshop()
+    truth = sorted(shop.truth(FIRST, END))
+    store, series = shop.store, shop.series()
+    store.number(series)
+    span = Span(truth[5], truth[9])
+    store.set_absences(series, [Absence(span, Reason.EXCHANGE_OUTAGE, '{"asked":[],"conclusion":""}')])
+    shop.load(FIRST, END)
+    held = [time for time in truth if span.start <= time < span.end]
+    assert len(held) == 4
+    left = store.absences(series)
+    assert not any(one.span.start <= time < one.span.end for one in left for time in held)
+    assert sum(series.interval.count(one.span) for one in left) == series.interval.count(span) - 4
+    assert verify_store(store, START) == []
+
+
+@pytest.mark.parametrize("stage", ["state", "states", "write"])
+def test_load_that_breaks_off_is_made_good_by_the_next(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was written last before a load broke off, the next one comes to the same store."""
+    whole = Tradeshop()
+    whole.load(FIRST, END, ("1m", "7m"))
+    shop = Tradeshop()
+    name = {"state": "set_state", "states": "set_states", "write": "write"}[stage]
+    real, calls = getattr(shop.store, name), []
+
+    def breaks(*args: object) -> object:
+        calls.append(args)
+        if len(calls) == 2:
+            raise StoreError("the process ends here")
+        return real(*args)
+
+    monkeypatch.setattr(shop.store, name, breaks)
+    with pytest.raises(StoreError, match="ends here"):
+        shop.load(FIRST, END, ("1m", "7m"))
+    monkeypatch.undo()
+    shop.load(FIRST, END, ("1m", "7m"))
+    for code in ("1m", "7m"):
+        assert differing(whole.held(code), shop.held(code)) == []
+        assert rebuilt_spans(shop.store, shop.series(code)) == rebuilt_spans(whole.store, whole.series(code))
+        assert certify(shop.store, shop.series(code)).root == certify(whole.store, whole.series(code)).root
+    assert verify_store(shop.store, START) == []
