@@ -10,6 +10,7 @@ from candlewick.exchanges.exchange import Columns
 from candlewick.integrity.gaps import missing_spans
 from candlewick.integrity.rules import Grids, Mask, check
 from candlewick.market import Series, Span, format_time
+from candlewick.stores.blocks.kernel import loaded
 from candlewick.stores.store import ROW, VALUES, Rows, Source
 
 
@@ -57,13 +58,16 @@ def judge(columns: Columns, series: Series, number: int, span: Span, now: int) -
     if found:
         broken = [(int(rows["open_time"][one.index]), one.rule) for one in found]
         rows = np.delete(rows, [one.index for one in found])
-    held = np.ascontiguousarray(rows["open_time"], np.int64)
+    held = times if table is not None and not found else np.ascontiguousarray(rows["open_time"], np.int64)
     missing = missing_spans(held, series.interval, span, ())
     remark = _remark(series, span, broken, repeated, conflicting, unordered, outside, missing)
     return Judgement(rows, broken, repeated, conflicting, unordered, outside, missing, remark)
 
 
 def _rows(columns: Columns, number: int) -> Rows:
+    kernel = loaded()
+    if kernel is not None:
+        return kernel.rows(number, Source.ARCHIVE, columns)
     rows: Rows = np.empty(columns["open_time"].size, ROW)
     rows["series"], rows["source"] = number, int(Source.ARCHIVE)
     rows["open_time"] = columns["open_time"]

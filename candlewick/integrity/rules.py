@@ -33,6 +33,9 @@ _RELATIVE = 1e-9
 _FEW = 12
 """Up to this many rows are checked faster one by one than by starting numpy."""
 
+_AT_ONCE = 4096
+"""Rows that are checked together: so much stays in the processor's nearer caches."""
+
 _CANDLE = [name for name in ROW.names or () if name not in {"series", "source"}]
 
 
@@ -168,7 +171,7 @@ def check(rows: Rows, grids: Grids, now: int, columns: Mapping[str, NDArray[Any]
     suspects = rows
     if rows.size > _FEW:
         with np.errstate(all="ignore"):
-            indexes = np.flatnonzero(~_fine(rows, grids, now, columns)).tolist()
+            indexes = _suspects(rows, grids, now, columns)
         suspects = rows[indexes]
     found = []
     for index, (number, source, *values) in zip(indexes, suspects.tolist(), strict=True):
@@ -176,6 +179,16 @@ def check(rows: Rows, grids: Grids, now: int, columns: Mapping[str, NDArray[Any]
         rule = broken_rule(Candle(*values), grids.intervals[number], until)
         if rule is not None:
             found.append(Broken(index, rule))
+    return found
+
+
+def _suspects(rows: Rows, grids: Grids, now: int, columns: Mapping[str, NDArray[Any]] | None) -> list[int]:
+    """The rows that `RULES` must decide about, by index."""
+    found: list[int] = []
+    for first in range(0, rows.size, _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        values = None if columns is None else {name: columns[name][part] for name in _CANDLE}
+        found += (np.flatnonzero(~_fine(rows[part], grids, now, values)) + first).tolist()
     return found
 
 

@@ -26,7 +26,7 @@
 #define INLINE static inline
 #endif
 
-enum { INTERFACE = 1, VERSION = 1, COLUMNS = 12, DESCRIPTOR = 24, COLUMNS_AT = 16, DATA_AT = 304, CHECKED_FROM = 8 };
+enum { INTERFACE = 2, VERSION = 1, COLUMNS = 12, DESCRIPTOR = 24, COLUMNS_AT = 16, DATA_AT = 304, CHECKED_FROM = 8 };
 enum { OFFSET, SOURCE, CLOSE_TIME, TRADES, OPEN, HIGH, LOW, CLOSE, VOLUME, QUOTE, TAKER, TAKER_QUOTE, SERIES, TARGETS };
 enum { RAW, PLAIN, PREDICTED };
 enum { GROUP = 4096, MOST_ROWS = 0xFFFF, MOST_PLACES = 11, RAW_WIDTH = 8, PATCH_BYTES = 10, TILE = 512 };
@@ -41,7 +41,7 @@ static const double POWERS[2 * MOST_PLACES + 1] = {1e0,  1e1,  1e2,  1e3,  1e4, 
 static const uint8_t PARTS[RAW_WIDTH][3] = {{0}, {1}, {2}, {2, 1}, {4}, {4, 1}, {4, 2}, {4, 2, 1}};
 
 /* Where a field is in a row of stores.store.ROW. */
-enum { ROW_SIZE = 93, ROW_SOURCE = 4, ROW_OPEN_TIME = 5, ROW_CLOSE_TIME = 53, ROW_TRADES = 69 };
+enum { ROW_SIZE = 93, ROW_FIELDS = 11, ROW_SOURCE = 4, ROW_OPEN_TIME = 5, ROW_CLOSE_TIME = 53, ROW_TRADES = 69 };
 static const uint8_t ROW_DECIMALS[COLUMNS] = {0, 0, 0, 0, 13, 21, 29, 37, 45, 61, 77, 85};
 
 INLINE uint16_t load16(const uint8_t *at) { uint16_t value; memcpy(&value, at, 2); return value; }
@@ -53,6 +53,18 @@ INLINE size_t padded(size_t size) { return (size + 7) & ~(size_t)7; }
 INLINE size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
 int32_t candlewick_interface(void) { return INTERFACE; }
+
+/* ---- Rows ---- */
+
+/* Writes `count` rows of stores.store.ROW, of one series and source, whose other fields are columns in its order. */
+void candlewick_rows(const uint8_t *const *columns, int64_t count, uint32_t series, uint8_t source, uint8_t *rows) {
+    for (int64_t row = 0; row < count; row++, rows += ROW_SIZE) {
+        memcpy(rows, &series, 4);
+        rows[ROW_SOURCE] = source;
+        for (int field = 0; field < ROW_FIELDS; field++)
+            memcpy(rows + ROW_OPEN_TIME + 8 * field, columns[field] + 8 * row, 8);
+    }
+}
 
 /* ---- Checksums ---- */
 

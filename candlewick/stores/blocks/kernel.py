@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from candlewick.errors import StoreDamaged, UsageError
 from candlewick.stores.blocks.layout import COLUMNS
-from candlewick.stores.store import Rows
+from candlewick.stores.store import ROW, Rows, Source
 
 LIBRARY = Path(__file__).with_name("libkernel.so")
 
@@ -27,8 +27,9 @@ time of the block's first slot."""
 
 Jobs = npt.NDArray[np.void]
 
-_INTERFACE = 1
+_INTERFACE = 2
 _TARGETS = ("open_time", *COLUMNS[1:], "series")
+_FIELDS = tuple(name for name in ROW.names or () if name not in {"series", "source"})
 _PLACES = {name: at for at, name in enumerate(_TARGETS)}
 _OFF_GRID, _NOT_THE_SAME = -1, -2
 
@@ -52,6 +53,9 @@ class Kernel:
         self._encode = library.candlewick_encode
         self._encode.restype = number
         self._encode.argtypes = (address, number, number, number, address, address)
+        self._rows = library.candlewick_rows
+        self._rows.restype = None
+        self._rows.argtypes = (address, number, ctypes.c_uint32, ctypes.c_uint8, address)
         self._most, self._room = library.candlewick_most, library.candlewick_room
         self._most.restype = self._room.restype = number
         self._most.argtypes = self._room.argtypes = (number,)
@@ -63,6 +67,17 @@ class Kernel:
         what the addresses name alive, and has checked that every job ends within its targets.
         """
         return int(self._read(jobs.ctypes.data, len(jobs), columns.ctypes.data, length, series))
+
+    def rows(self, series: int, source: Source, columns: Mapping[str, npt.NDArray[Any]]) -> Rows:
+        """Rows of one series and source made of the other columns of `ROW`."""
+        fields = [np.ascontiguousarray(columns[name], ROW[name]) for name in _FIELDS]
+        count = len(fields[0])
+        if any(field.shape != (count,) for field in fields):
+            raise UsageError("columns of different lengths are no rows")
+        rows: Rows = np.empty(count, ROW)
+        table = np.array([field.ctypes.data for field in fields], np.uint64)
+        self._rows(table.ctypes.data, count, series, int(source), rows.ctypes.data)
+        return rows
 
     def room(self, rows: int) -> Room:
         """Memory to pack up to so many rows in: new memory costs half as much as the packing itself."""

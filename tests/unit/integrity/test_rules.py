@@ -200,6 +200,17 @@ def test_batch_agrees_with_going_row_by_row() -> None:
         assert 100 < len(one_by_one) < 300
 
 
+def test_check_finds_rows_wherever_they_stand_in_a_long_batch() -> None:
+    """However many rows are checked together, with their columns or without, the index is that of the whole batch."""
+    batch = np.repeat(to_rows(0, Source.ARCHIVE, [GOOD]), 20_000)
+    wrong = [0, 4_095, 4_096, 8_191, 12_345, 19_999]
+    batch["trades"][wrong] = -1
+    columns = {name: np.ascontiguousarray(batch[name]) for name in ROW.names or ()}
+    expected = [Broken(index, "negative-trades") for index in wrong]
+    assert check(batch, grids("1m"), NOW) == expected
+    assert check(batch, grids("1m"), NOW, columns) == expected
+
+
 def test_quick_pass_recognises_ordinary_rows() -> None:
     """Good and idle rows are decided by the quick pass alone, which is what it is for."""
     batch = to_rows(0, Source.LIVE, [GOOD, IDLE])

@@ -232,3 +232,17 @@ def test_source_and_targets_agree() -> None:
     assert table[:, 0].tolist() == [columns[name].ctypes.data for name in names]
     assert table[:, 1].tolist() == [ROW[name].itemsize for name in names]
     assert int(Source.ARCHIVE) == 3
+
+
+def test_kernel_makes_rows_of_columns(kernel: Kernel) -> None:
+    """Rows made of columns have their bits, whatever the columns' strides; columns of different lengths make none."""
+    for count in (0, 1, 7, 5_000):
+        bits = np.random.default_rng(count).integers(0, 2**64, (len(ROW.names), 2 * count), np.uint64)
+        columns = {name: line.view(ROW[name])[::2] for name, line in zip(ROW.names[2:], bits, strict=False)}
+        rows = kernel.rows(9, Source.REST, columns)
+        assert (rows["series"] == 9).all()
+        assert (rows["source"] == int(Source.REST)).all()
+        for name in ROW.names[2:]:
+            assert rows[name].tobytes() == columns[name].tobytes()
+    with pytest.raises(UsageError, match="different lengths"):
+        kernel.rows(9, Source.REST, columns | {"trades": columns["trades"][1:]})
