@@ -341,3 +341,22 @@ def test_load_that_breaks_off_is_made_good_by_the_next(stage: str, monkeypatch: 
         assert rebuilt_spans(shop.store, shop.series(code)) == rebuilt_spans(whole.store, whole.series(code))
         assert certify(shop.store, shop.series(code)).root == certify(whole.store, whole.series(code)).root
     assert verify_store(shop.store, START) == []
+
+
+def test_listed_file_that_is_not_there_is_told() -> None:
+    """A file that the listing shows and the archive has not leaves its day out, and both its neighbours are whole."""
+    shop = Tradeshop()
+    shop.http.answer(f"daily/trades/{SYMBOL}/{SYMBOL}-trades-{SECOND}.zip", 404)
+    (one,) = shop.load(FIRST, "2026-11-02")
+    expected = shop.truth(FIRST, SECOND) | shop.truth(END, "2026-11-02")
+    assert differing(expected, shop.held()) == []
+    assert any("not there" in text for text in one.troubles)
+    assert not one.complete
+
+
+def test_only_file_is_rejected() -> None:
+    """A load of one file that cannot be taken ends with a result that says why."""
+    shop = Tradeshop(Fault(kind="not_a_zip", endpoint=file(ArchiveKind.TRADES)))
+    (one,) = shop.load(SECOND, END)
+    assert (one.held, one.made) == (0, 0)
+    assert "no zip" in one.troubles[0]
