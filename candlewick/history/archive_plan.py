@@ -67,6 +67,10 @@ class Shelf(NamedTuple):
         """Whether it is known that there is nothing."""
         return self.is_known and not self.files
 
+    def tells_of(self, step: Step) -> bool:
+        """Whether it would show the step's file; days before the last file are listed only where they pay."""
+        return self.is_known and (step.is_listed or step.file is None or step.file.span.end > self.last)
+
 
 class Archived(NamedTuple):
     """The archive as a series sees it."""

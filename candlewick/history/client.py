@@ -100,16 +100,17 @@ class RestClient:
         return info
 
     async def klines(
-        self, symbol: str, interval: Interval, start: int, end: int, priority: int = REPAIR
+        self, symbol: str, interval: Interval, start: int, end: int, priority: int = REPAIR, most: int | None = None
     ) -> list[Candle]:
         """The first page of the candles that open in `[start, end)`, in order, the unfinished one included.
 
-        The page is as large as is cheapest for the whole span, so it may not reach `end`: see `klines_span`.
+        The page is as large as is cheapest for the whole span, so it may not reach `end`: see `klines_span`. With
+        `most` it has no more candles than that.
 
         Raises:
             ExchangeError: it cannot be had, or is refused.
         """
-        limit = page_rows(self.venue.page_sizes, interval.count(Span(start, end)))
+        limit = most or page_rows(self.venue.page_sizes, interval.count(Span(start, end)))
 
         def read(body: bytes) -> list[Candle]:
             candles = self.venue.read_klines(body)

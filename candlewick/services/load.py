@@ -123,7 +123,7 @@ class Loader:
         pipeline = Pipeline(self.store, files, self.rest, self._writer, self.tally, in_flight=self._in_flight)
         by_series = {one.series: one for one in loads}
         while jobs := [
-            Job(one.series, one.number, step, one.shelf.is_known) for one in loads for step in self._steps(one)
+            Job(one.series, one.number, step, one.shelf.tells_of(step)) for one in loads for step in self._steps(one)
         ]:
             self.tally.bytes_planned += sum(job.step.bytes for job in jobs)
             self.tally.candles_planned += sum(_candles(job) for job in jobs)

@@ -16,7 +16,7 @@ from candlewick.history.archive_plan import Step, grid_span
 from candlewick.integrity.files import Judgement, judge
 from candlewick.integrity.spans import within
 from candlewick.market import Series, Span
-from candlewick.services.load_holes import NO_ROW, NOT_PUBLISHED, Asked
+from candlewick.services.load_holes import NO_ROW, NOT_PUBLISHED, REJECTED, Asked
 from candlewick.services.load_need import lacking
 from candlewick.services.load_parts import Found, Tally
 from candlewick.services.load_rest import Comparison, RestSource
@@ -57,7 +57,7 @@ class FileSource:
     async def fetch(self, step: Step, *, is_known: bool) -> Download | ExchangeError:
         """The file of a step and its checksum; an error is for `take` to make something of.
 
-        `is_known`: whether the listing, which may be stale, is known; else a file without a CHECKSUM is looked for too.
+        `is_known`: whether the listing, which may be stale, tells of it; else a file without a CHECKSUM is looked for too.
         """
         if self.trouble:
             return ExchangeError(self.trouble)
@@ -96,7 +96,7 @@ class FileSource:
         )
         if verdict is Verdict.REJECTED or content.judged is None:
             answer = Asked(
-                grid_span(series.interval, file.span), step.way, file.name, now, f"rejected: {remark}", content.sha256
+                grid_span(series.interval, file.span), step.way, file.name, now, f"{REJECTED}: {remark}", content.sha256
             )
             return Found(step, _NO_ROWS, list(step.needed), [answer], record=record)
         return self._found(step, series, content, record, now)

@@ -17,7 +17,7 @@ LATE = 8 * DAY
 LATE_LONG = 45 * DAY
 """The same of intervals that have monthly files only."""
 
-NOT_PUBLISHED, NO_ROW = "not published", "no row"
+NOT_PUBLISHED, NO_ROW, REJECTED = "not published", "no row", "rejected"
 LATER = "later candles, none of these"
 NOTHING_LATER = "no candle of these, and none later"
 
@@ -85,11 +85,24 @@ def sort_holes(
             waits and could_not and files and not rest
         ):
             absences.append(_absence(hole, Reason.PENDING, about))
-        elif not could_not and files and rest and any(one.answer != NOTHING_LATER for one in rest):
+        elif not could_not and _proves(files, rest):
             absences.append(_absence(hole, Reason.EXCHANGE_OUTAGE, about))
         else:
             missing.append(hole)
     return Sorted(absences, join(missing))
+
+
+def _proves(files: Sequence[Asked], rest: Sequence[Asked]) -> bool:
+    """Whether the answers are those of an outage.
+
+    REST that does not know the symbol any more proves nothing: then a file must have been read that lacks the candles,
+    and none that was there may have been unreadable.
+    """
+    if not files or any(one.answer == LATER for one in rest):
+        return bool(files)
+    is_forgotten = any(one.answer != NOTHING_LATER for one in rest)
+    was_read = any(one.answer == NO_ROW for one in files)
+    return is_forgotten and was_read and not any(one.answer.startswith(REJECTED) for one in files)
 
 
 _CONCLUSIONS = {

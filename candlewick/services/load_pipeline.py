@@ -31,7 +31,7 @@ class Job(NamedTuple):
     number: int
     step: Step
     is_known: bool
-    """Whether the listing of the series is known."""
+    """Whether the listing tells of the step's file."""
 
     @property
     def rows(self) -> int:

@@ -58,7 +58,7 @@ class RestSource:
         """
         now = self._clock.now()
         try:
-            candles = await self._page(series, Span(EARLIEST, series.interval.ceil(now)))
+            candles = await self._earliest(series, Span(EARLIEST, series.interval.ceil(now)))
         except Refused as error:
             if not await self._is_unknown(series.symbol, error):
                 raise
@@ -76,7 +76,7 @@ class RestSource:
             ExchangeError: it cannot be asked.
         """
         end = series.interval.ceil(self._clock.now())
-        return start < end and bool(await self._page(series, Span(start, end)))
+        return start < end and bool(await self._earliest(series, Span(start, end)))
 
     async def status(self, symbol: str) -> str | None:
         """What the exchange says of a symbol: empty where it trades, None where it does not list it.
@@ -101,9 +101,10 @@ class RestSource:
                     self.unknown[symbol] = f"refused with code {error.code}; exchangeInfo does not list it"
         return symbol in self.unknown
 
-    async def _page(self, series: Series, span: Span) -> list[Candle]:
+    async def _earliest(self, series: Series, span: Span) -> list[Candle]:
+        """The first candle that opens in `span`, if there is one."""
         self.requests[series] += 1
-        return await self.client.klines(series.symbol, series.interval, span.start, span.end, HISTORY)
+        return await self.client.klines(series.symbol, series.interval, *span, HISTORY, most=1)
 
     async def take(self, step: Step, series: Series, number: int) -> Found:
         """The rows of a step, and what it lacks; trouble is part of what is found."""

@@ -119,6 +119,14 @@ def test_certificate_is_kept_and_holds(archivist: Archivist) -> None:
     assert archivist.load(MemoryStore(), BEGIN, END, certify=False).certificate == ""
 
 
+def test_first_candle_is_asked_for_alone(archivist: Archivist) -> None:
+    """When a symbol began to trade is learnt from one candle, and not from a page of them."""
+    store = MemoryStore()
+    archivist.load(store, "2023-02-01", "2023-03-01")
+    (asked,) = [one for one in archivist.http.asked if "/klines" in one and "startTime=1483228800000" in one]
+    assert asked.endswith("limit=1")
+
+
 def test_when_it_was_listed_is_kept(archivist: Archivist) -> None:
     """Only the one-minute grid is kept, so an hourly series leaves nothing."""
     store = MemoryStore()
@@ -208,6 +216,32 @@ def test_file_without_checksum_is_compared_with_rest(archivist: Archivist) -> No
     record = record_of(store, "2023-03")
     assert (record.verdict, record.checksum) == (Verdict.AGREED, "")
     assert "it has no CHECKSUM" in record.remark
+
+
+def test_day_without_checksum_is_looked_for_though_its_month_was_listed(archivist: Archivist) -> None:
+    """What a month lacks is asked of the day's own file, not only of a CHECKSUM, before it is called not published."""
+    archivist.put("2023-03", [one for one in archivist.take("2023-03") if "2023-03-20" not in format_time(one[0])])
+    archivist.http.answer("2023-03-20.zip.CHECKSUM", 404)
+    store = MemoryStore()
+    assert_whole(archivist, store, archivist.load(store, BEGIN, END))
+    assert record_of(store, "2023-03-20").verdict is Verdict.AGREED
+
+
+@pytest.mark.parametrize("day", ["rejected", "not published"])
+def test_file_that_proves_nothing_is_no_outage_of_a_forgotten_symbol(tmp_path: Path, day: str) -> None:
+    """Where REST knows the symbol no more and no file could be read, nobody has said that there are no candles."""
+    archivist = Archivist(tmp_path, now=parse_time("2023-09-10T12:00"))
+    archivist.forget(archivist.truth)
+    archivist.path("2023-03").write_bytes(b"<html>not a zip</html>")
+    if day == "rejected":
+        archivist.path("2023-03-20").write_bytes(b"<html>not a zip</html>")
+    else:
+        archivist.remove("2023-03-20")
+    store = MemoryStore()
+    result = archivist.load(store, "2023-03-17", "2023-04-01")
+    assert (result.missing, result.complete, store.absences(SERIES)) == (24, False, [])
+    archivist.put("2023-03", archivist.take("2023-03"))
+    assert archivist.load(store, "2023-03-17", "2023-04-01").complete
 
 
 def test_checksum_that_proves_nothing_while_rest_is_away_is_not_believed(archivist: Archivist) -> None:
@@ -444,7 +478,7 @@ def test_delisted_symbol_ends_with_its_reason(tmp_path: Path) -> None:
     assert absence.reason is Reason.DELISTED
     assert absence.span == Span(last + HOUR, parse_time("2023-09-10"))
     assert "BREAK" in absence.evidence
-    assert len(archivist.http.asked) < 50
+    assert len(archivist.http.asked) < 80
 
 
 def test_delisted_symbol_that_rest_forgot_comes_from_the_archive(tmp_path: Path) -> None:
