@@ -103,16 +103,16 @@ def test_spoiled_file_gives_no_wrong_candle(
     kind: ArchiveKind, asks: bool, fault: str, mended: bool, words: str
 ) -> None:
     """Whatever a file lacks or repeats, every candle stored is the exchange's; REST mends what trades lack."""
-    shop = Tradeshop(Fault(kind=fault, endpoint=file(kind), number=5))
+    shop = Tradeshop(Fault(kind=fault, endpoint=file(kind, FIRST), number=5))
     if not asks:
         no_rest(shop)
-    (one,) = shop.load(FIRST, "2026-11-02", kind=kind)
-    truth, held = shop.truth(FIRST, "2026-11-02"), shop.held()
+    (one,) = shop.load(FIRST, END, kind=kind)
+    truth, held = shop.truth(FIRST, END), shop.held()
     assert [time for time in differing(truth, held) if time in held] == []
     assert (held == truth) == (asks or not mended)
     assert (one.doubtful > 0) == (mended and not asks)
     assert len(truth) - len(held) <= 15
-    assert words in record(shop).remark
+    assert words in record(shop, FIRST).remark
     assert verify_store(shop.store, START) == []
 
 
@@ -183,7 +183,7 @@ def test_loads_in_any_order_give_the_same_store() -> None:
     days = [(FIRST, SECOND), (SECOND, END), (END, "2026-11-02")]
     whole = Tradeshop()
     whole.load(FIRST, "2026-11-02", ("1m", "11h"))
-    for order in [*permutations(days)][1::2]:
+    for order in [*permutations(days)][1:5:2]:
         shop = Tradeshop()
         for start, end in order:
             shop.load(start, end, ("1m", "11h"))
@@ -266,16 +266,15 @@ def test_aggregates_never_replace_what_raw_trades_gave() -> None:
 def test_month_gives_way_to_its_days_where_it_is_not_whole() -> None:
     """A month's file that lacks a day is told from a whole one, and the files of its days are read instead."""
     name = f"/data/*/monthly/trades/{SYMBOL}/{SYMBOL}-trades-2026-09.zip"
-    shop = Tradeshop(Fault(kind="short_month", endpoint=name, number=7), activity=0.05)
+    shop = Tradeshop(Fault(kind="short_month", endpoint=name, number=7), activity=0.02)
     (one,) = shop.load("2026-09-01", "2026-10-01")
-    truth = shop.truth("2026-09-01", "2026-10-01")
-    assert differing(truth, shop.held()) == []
     assert record(shop, "trades-2026-09.zip").verdict is Verdict.REJECTED
     assert one.archive_files == 30
-    whole = Tradeshop(activity=0.05)
+    whole = Tradeshop(activity=0.02)
     (one,) = whole.load("2026-09-01", "2026-10-01")
     assert one.archive_files == 1
-    assert differing(truth, whole.held()) == []
+    assert one.made > 100
+    assert differing(whole.held(), shop.held()) == []
 
 
 def test_what_cannot_be_made_is_refused() -> None:

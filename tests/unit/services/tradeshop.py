@@ -36,7 +36,7 @@ class Tradeshop:
         activity: float = 4.0,
     ) -> None:  # fmt: skip
         self.clock = StillClock(START)
-        self.market, self.symbol = market, symbol
+        self.market, self.symbol, self._activity = market, symbol, activity
         self.store: Store = store or MemoryStore()
         self.events: list[Event] = []
         settings = SimulatorSettings(
@@ -92,23 +92,29 @@ class Tradeshop:
         return archive, listing, client
 
     def truth(self, start: str, end: str, code: str = "1m") -> dict[int, tuple[Any, ...]]:
-        """The exchange's candles with trades, by open time."""
-        rows = self.exchange.truth(self.symbol, code, parse_time(start), parse_time(end))
-        found = {}
-        for one in rows:
-            if int(one[8]):
-                time, *values = one[:11]
-                values[5] = int(values[5]) * 1000
-                found[int(time) * 1000] = tuple(
-                    int(value) if name in {"close_time", "trades"} else float(value)
-                    for name, value in zip(VALUES, values, strict=True)
-                )
-        return found
+        """The exchange's candles with trades, by open time; files that are spoiled do not change it."""
+        key = (self.market, self.symbol, self._activity, start, end, code)
+        if key not in _TRUTHS:
+            rows = self.exchange.truth(self.symbol, code, parse_time(start), parse_time(end))
+            _TRUTHS[key] = {int(one[0]) * 1000: _values(one) for one in rows if int(one[8])}
+        return dict(_TRUTHS[key])
 
     def held(self, code: str = "1m") -> dict[int, tuple[Any, ...]]:
         """What the store has, by open time."""
         rows: Rows = self.store.read(self.series(code))
         return {int(row["open_time"]): tuple(row[name].item() for name in VALUES) for row in rows}
+
+
+_TRUTHS: dict[tuple[object, ...], dict[int, tuple[Any, ...]]] = {}
+
+
+def _values(row: Sequence[int | str]) -> tuple[Any, ...]:
+    values = list(row[1:11])
+    values[5] = int(values[5]) * 1000
+    return tuple(
+        int(value) if name in {"close_time", "trades"} else float(value)
+        for name, value in zip(VALUES, values, strict=True)
+    )
 
 
 def differing(one: dict[int, tuple[Any, ...]], other: dict[int, tuple[Any, ...]]) -> list[int]:
