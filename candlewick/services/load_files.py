@@ -104,10 +104,10 @@ class FileSource:
     def _found(self, step: Step, series: Series, content: _Content, record: FileRecord, now: int) -> Found:
         judged = content.judged
         assert judged is not None
-        rows = judged.rows
+        rows, left = judged.rows, list(judged.missing)
         if list(step.needed) != [record.span]:
             rows = rows[within(rows["open_time"], step.needed)]
-        left = lacking(rows["open_time"], series.interval, step.needed)
+            left = lacking(rows["open_time"], series.interval, step.needed)
         record = FileRecord(
             record.name, record.span, record.size, record.sha256, record.checksum, record.verdict, len(judged.rows),
             now, record.remark, tuple(judged.missing),
