@@ -19,9 +19,8 @@ def needed(
 ) -> list[Span]:
     """The grid times in `span` without a settled candle and without a reason that lasts, in order.
 
-    A candle of the archive is settled when the ledger names its file: a process may end between the two; one that was
-    made of trades is not. `recheck` counts what REST vouched for as not yet settled, so that it is held against the
-    archive.
+    A candle of the archive is settled when the ledger names its file; one that was made of trades is not. `recheck`
+    counts what REST vouched for as not yet settled, so that it is held against the archive.
     """
     if span.start >= span.end:
         return []

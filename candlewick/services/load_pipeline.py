@@ -115,16 +115,18 @@ class Pipeline:
         return await loop.run_in_executor(self._writer, self._write_here, jobs, found)
 
     def _write_here(self, jobs: list[Job], found: list[Found]) -> Done:
-        """Rows first, then the ledger: a process that ends between the two fetches a file again, and loses nothing."""
+        """The ledger first, then rows: a process that ends between the two fetches a file again, and leaves no row of
+        the archive without its file.
+        """
+        for series in dict.fromkeys(job.series for job in jobs):
+            records = [one.record for job, one in zip(jobs, found, strict=True) if one.record and job.series == series]
+            keep_file_records(self._store, series, self._to_record(series, records))
         rows = [one.rows for one in found if len(one.rows)]
         if rows:
             self._tally.now_at = str(jobs[-1].series)
         result = self._store.write(rows[0] if len(rows) == 1 else np.concatenate(rows)) if rows else _NOTHING
         if aside := [entry for one in found for entry in one.quarantined]:
             self._store.quarantine(aside)
-        for series in dict.fromkeys(job.series for job in jobs):
-            records = [one.record for job, one in zip(jobs, found, strict=True) if one.record and job.series == series]
-            keep_file_records(self._store, series, self._to_record(series, records))
         return Done(jobs, found, result)
 
     def _to_record(self, series: Series, records: list[FileRecord]) -> list[FileRecord]:
