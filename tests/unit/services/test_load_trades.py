@@ -90,8 +90,7 @@ def test_intervals_that_the_exchange_has_not_are_made() -> None:
     assert verify_store(shop.store, START) == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("asks", [True, False])
+@pytest.mark.parametrize(("kind", "asks"), [(ArchiveKind.TRADES, True), (ArchiveKind.AGG_TRADES, False)])
 @pytest.mark.parametrize(
     ("fault", "mended", "words"),
     [
