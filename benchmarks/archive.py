@@ -1,7 +1,6 @@
 """From archive files to a certified store: whole commands against a server on this machine, and what others take."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from statistics import median
 from zipfile import ZipFile
 
 from benchmarks.archive_files import ROWS, SYMBOLS, YEAR, archive_folder, monthly_files
+from benchmarks.children import ENVIRONMENT
 from benchmarks.place import environment, folder
 from benchmarks.table import Result, skipped
 
@@ -93,7 +93,7 @@ def candlewick(url: str, store: Path, *arguments: str) -> str:
     }  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "candlewick", *arguments], check=False, capture_output=True, text=True,
-        env=os.environ | settings, cwd=store,
+        env=ENVIRONMENT | settings, cwd=store,
     )  # fmt: skip
     if done.returncode:
         raise RuntimeError(f"candlewick {' '.join(arguments)} ended with {done.returncode}: {done.stderr[-500:]}")

@@ -66,6 +66,8 @@ def add_common(parser: argparse.ArgumentParser, absent: str | None) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code. Usage errors found by the parser raise SystemExit(2), as argparse does."""
+    # numpy starts threads for matrices, which spin for a while; no command has any.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         args = make_parser().parse_args(argv)
         code: int = args.execute(args)
