@@ -115,9 +115,7 @@ class Pipeline:
         return await loop.run_in_executor(self._writer, self._write_here, jobs, found)
 
     def _write_here(self, jobs: list[Job], found: list[Found]) -> Done:
-        """The ledger first, then rows: a process that ends between the two fetches a file again, and leaves no row of
-        the archive without its file.
-        """
+        """The ledger first, then rows: a process that ends between the two leaves no row without its file."""
         for series in dict.fromkeys(job.series for job in jobs):
             records = [one.record for job, one in zip(jobs, found, strict=True) if one.record and job.series == series]
             keep_file_records(self._store, series, self._to_record(series, records))
