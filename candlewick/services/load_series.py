@@ -14,7 +14,7 @@ from candlewick.services.load_need import TAKEN, needed, unheld
 from candlewick.services.load_parts import Found
 from candlewick.services.load_rest import RestSource
 from candlewick.stores.provenance import FileRecord, Listing, file_records, keep_listing, listing_of
-from candlewick.stores.store import Store, StoreReader
+from candlewick.stores.store import Reason, Store, StoreReader
 
 LONG_GONE = 3 * DAY
 """What has made no candle for so long, and does not trade by the exchange's word, is delisted: halts are shorter."""
@@ -45,6 +45,8 @@ class SeriesLoad:
         self._rest_asked: list[Span] = []
         self._records: list[FileRecord] = []
         self._begins_here = False
+        self._gone = 0
+        """From where on it was found to be delisted before, if it has made no candle since."""
 
     def prepare(self, store: StoreReader, *, recheck: bool) -> None:
         """Find out what it needs."""
@@ -53,6 +55,9 @@ class SeriesLoad:
         if self.need:
             before = store.columns(self.series, end=self.need[0].start, columns=["open_time"], last=1)
             self._begins_here = not len(before["open_time"])
+            gone = [one.span.start for one in store.absences(self.series) if one.reason is Reason.DELISTED]
+            if gone and not len(store.columns(self.series, start=gone[0], columns=["open_time"], last=1)["open_time"]):
+                self._gone = gone[0]
 
     async def learn(self, listing: ArchiveClient, rest: RestSource) -> None:
         """Look at the archive's listing and ask REST when the symbol began to trade, as far as that is needed.
@@ -148,7 +153,7 @@ class SeriesLoad:
     def silent_from(self, holes: Sequence[Span]) -> int:
         """From where on REST has nothing, if that is among the holes and long ago; else 0."""
         starts = [one.span.start for one in self.asked if one.answer == NOTHING_LATER and common(holes, [one.span])]
-        start = min((max(one, holes[0].start) for one in starts), default=0) if holes else 0
+        start = min((self._gone or max(one, holes[0].start) for one in starts), default=0) if holes else 0
         return start if start and start < self._now - LONG_GONE else 0
 
     def archive_alone(self, rest: RestSource, archive: Archive) -> None:

@@ -483,6 +483,16 @@ def test_delisted_symbol_ends_with_its_reason(tmp_path: Path) -> None:
     assert len(archivist.http.asked) < 80
 
 
+def test_last_days_of_a_delisted_symbol_are_delisted_too(tmp_path: Path) -> None:
+    """What is asked for days later goes on where it was found to have ended, and does not wait for three days of its own."""
+    archivist = Archivist(tmp_path, now=parse_time("2023-09-10T12:00"), lines=None)
+    store = MemoryStore()
+    assert archivist.load(store, "2023-04-14", "2023-09-09").complete
+    assert archivist.load(store, "2023-09-09", "2023-09-10").complete
+    (absence,) = store.absences(SERIES)
+    assert absence.span == Span(archivist.lines[-1][0] + HOUR, parse_time("2023-09-10"))
+
+
 def test_delisted_symbol_that_rest_forgot_comes_from_the_archive(tmp_path: Path) -> None:
     """The archive alone says when a forgotten symbol began and ceased to trade, and what it lacks."""
     archivist = Archivist(tmp_path, now=parse_time("2023-09-10T12:00"), lines=None)
