@@ -130,7 +130,7 @@ class Loader:
             await pipeline.run(jobs, lambda done: self._took(done, by_series))
         if any(one.need for one in loads) and not any(one.rows or one.asked or not one.troubles for one in loads):
             raise Unreachable(f"neither the archive nor REST can be had, nothing was loaded: {loads[0].troubles[-1]}")
-        return [await self._finish(one, wanted) for one in loads]
+        return list(await asyncio.gather(*(self._finish(one, wanted) for one in loads)))
 
     def close(self) -> None:
         """Let what is being written be written, and end the threads; the store is the caller's to close."""
@@ -184,7 +184,9 @@ class Loader:
                 one.ended(self.archive.archive, after, status)
         await self._on_store(one.explain, self.store, holes)
         await self._on_store(settle_rebuilt, self.store, one.series, one.got)
-        root = await self._on_store(self._certify, one) if wanted.certify else ""
+        root = ""
+        if wanted.certify:  # mostly reading, which several threads may do
+            root = await asyncio.get_running_loop().run_in_executor(self._parsers, self._certify, one)
         return await self._on_store(self._result, one, root)
 
     async def _status(self, symbol: str) -> str:
