@@ -5,7 +5,6 @@ and `encoding.py` makes the same leaves, several times slower. Its calls hold no
 """
 
 import ctypes
-import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from candlewick.certificates.encoding import COLUMNS, Columns, Leaf, column_words, joined, title_of
+from candlewick.compiled import library
 from candlewick.market import Series
 from candlewick.stores.grid import BLOCK_SLOTS, Int64s
 
@@ -80,11 +80,5 @@ def kernel_for(series: Series) -> Kernel | None:
 @cache
 def loaded() -> Kernel | None:
     """The library beside this file; None where it was not compiled, or is of another version of this file."""
-    if sys.byteorder != "little":
-        return None
-    try:
-        library = ctypes.CDLL(str(LIBRARY))
-        library.candlewick_leaf_interface.restype = ctypes.c_int32
-        return Kernel(library) if library.candlewick_leaf_interface() == _INTERFACE else None
-    except (OSError, AttributeError):
-        return None
+    found = library(LIBRARY, "candlewick_leaf_interface", _INTERFACE)
+    return None if found is None else Kernel(found)

@@ -6,7 +6,6 @@ of Python, so that threads read different files at the same time.
 """
 
 import ctypes
-import sys
 from collections.abc import Sequence
 from enum import IntEnum
 from functools import cache
@@ -15,6 +14,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from candlewick.compiled import library
 
 LIBRARY = Path(__file__).with_name("libarchive_kernel.so")
 
@@ -67,11 +68,5 @@ class Kernel:
 @cache
 def loaded() -> Kernel | None:
     """The library beside this file; None where it was not compiled, or is of another version of this file."""
-    if sys.byteorder != "little":
-        return None  # it reads eight digits as one number
-    try:
-        library = ctypes.CDLL(str(LIBRARY))
-        library.candlewick_archive_interface.restype = ctypes.c_int32
-        return Kernel(library) if library.candlewick_archive_interface() == _INTERFACE else None
-    except (OSError, AttributeError):
-        return None
+    found = library(LIBRARY, "candlewick_archive_interface", _INTERFACE)
+    return None if found is None else Kernel(found)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from candlewick.compiled import library
 from candlewick.errors import StoreDamaged, UsageError
 from candlewick.stores.blocks.layout import COLUMNS
 from candlewick.stores.store import ROW, Rows, Source
@@ -118,14 +119,8 @@ def address(data: Any) -> int:  # noqa: ANN401  # bytes or a view of them
 @cache
 def loaded() -> Kernel | None:
     """The library beside this file; None where it was not compiled, or is of another version of this file."""
-    if sys.byteorder != "little":
-        return None  # the numbers of a block are little-endian
-    try:
-        library = ctypes.CDLL(str(LIBRARY))
-        library.candlewick_interface.restype = ctypes.c_int32
-        return Kernel(library) if library.candlewick_interface() == _INTERFACE else None
-    except (OSError, AttributeError):
-        return None
+    found = library(LIBRARY, "candlewick_interface", _INTERFACE)
+    return None if found is None else Kernel(found)
 
 
 def main() -> None:
