@@ -11,8 +11,8 @@ if TYPE_CHECKING:  # numpy and the network wait until the command runs
     from collections.abc import Sequence
 
     from candlewick.config import Settings
-    from candlewick.services.load import LoadResult, Planned
-    from candlewick.services.loading import Request
+    from candlewick.services.loading.loader import LoadResult, Planned
+    from candlewick.services.loading.loading import Request
 
 HELP = "load history from the exchange's archive and REST, and certify it"
 LOAD_HELP = "load candles; exit code 3 where some are missing"
@@ -49,8 +49,8 @@ def execute(args: argparse.Namespace) -> int:
     from candlewick.cli import INTERRUPTED
     from candlewick.cli.progress import Progress
     from candlewick.cli.table import print_json
-    from candlewick.services.load_trades import RebuildResult
-    from candlewick.services.loading import Interrupted, load_history, plan_history
+    from candlewick.services.loading.loading import Interrupted, load_history, plan_history
+    from candlewick.services.loading.trades import RebuildResult
 
     intervals = args.intervals
     if args.source != "klines":
@@ -82,7 +82,7 @@ def _request(args: argparse.Namespace, settings: "Settings", intervals: str | No
     from candlewick.errors import UsageError
     from candlewick.exchanges.exchange import ArchiveKind
     from candlewick.market import Interval
-    from candlewick.services.loading import Request
+    from candlewick.services.loading.loading import Request
 
     start, end = time_of(args.start, "--from"), time_of(args.end, "--to")
     assert start is not None
@@ -133,7 +133,7 @@ def _show_plan(planned: "Sequence[Planned]", *, as_json: bool) -> None:
 
 def _summarise(results: "Sequence[LoadResult]") -> None:
     from candlewick.cli.rebuilt import lines_of
-    from candlewick.services.load_trades import RebuildResult
+    from candlewick.services.loading.trades import RebuildResult
 
     for one in results:
         for line in lines_of(one) if isinstance(one, RebuildResult) else _lines(one):

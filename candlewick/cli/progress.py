@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 from candlewick.clock import SystemClock
 from candlewick.config import masked
 from candlewick.events import Event, RestTrouble
-from candlewick.services.load_parts import Tally
+from candlewick.services.loading.parts import Tally
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar

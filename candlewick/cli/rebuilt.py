@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # numpy and the network wait until the command runs
-    from candlewick.services.load_trades import RebuildResult
+    from candlewick.services.loading.trades import RebuildResult
 
 
 def lines_of(one: "RebuildResult") -> list[str]:

@@ -8,8 +8,8 @@ from candlewick.errors import CandlewickError
 from candlewick.events import Event, HistoryLoaded, RestTrouble
 from candlewick.exchanges.exchange import Archive
 from candlewick.market import DAY, Market, Series, Span
-from candlewick.services.load import Loader, LoadResult, Wanted
-from candlewick.services.load_need import lasts
+from candlewick.services.loading.loader import Loader, LoadResult, Wanted
+from candlewick.services.loading.need import lasts
 from candlewick.stores.store import Reason, StoreReader
 
 OLD = 3 * DAY

@@ -23,8 +23,8 @@ from candlewick.services import snapshot
 from candlewick.services.histogram import Histogram
 from candlewick.services.historian import Historian
 from candlewick.services.ingest import Ingest, Wants
-from candlewick.services.load import Loader
-from candlewick.services.loading import archive_clients
+from candlewick.services.loading.loader import Loader
+from candlewick.services.loading.loading import archive_clients
 from candlewick.services.observer import Observer
 from candlewick.services.pauses import keep_pauses
 from candlewick.services.recorder import Recorder

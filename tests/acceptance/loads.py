@@ -20,8 +20,8 @@ from candlewick.clock import SystemClock
 from candlewick.config import Settings
 from candlewick.errors import CandlewickError, UnknownSymbol
 from candlewick.market import DAY, HOUR, SECOND, Interval, Market, Series, Span, format_time, parse_time
-from candlewick.services.load import LoadResult
-from candlewick.services.loading import Loading, Request
+from candlewick.services.loading.loader import LoadResult
+from candlewick.services.loading.loading import Loading, Request
 from candlewick.simulator.exchange import Exchange
 from candlewick.simulator.faults import KINDS, Fault
 from candlewick.simulator.inprocess import InProcess, run_virtual

@@ -14,14 +14,14 @@ from zipfile import ZipFile
 import pytest
 
 from candlewick.market import Interval, Market, Series, Span, parse_time
-from candlewick.services.load import LoadResult, Wanted
+from candlewick.services.loading.loader import LoadResult, Wanted
 from candlewick.simulator.mirror import Mirror
 from candlewick.stores import open_store
 from candlewick.stores.memory import MemoryStore
 from candlewick.stores.provenance import file_records
 from candlewick.stores.store import Reason, StoreReader
 from tests.acceptance.processes import Child, command, started, wait_for
-from tests.unit.services.archivist import StillClock, loader_of
+from tests.unit.services.loading.archivist import StillClock, loader_of
 
 OUTAGE = Span(parse_time("2023-03-24T12:40"), parse_time("2023-03-24T14:00"))
 MARCH = ("--from", "2023-03-01", "--to", "2023-04-01")

@@ -14,7 +14,7 @@ from candlewick.market import Market
 from candlewick.services.online import compare_ledger
 from candlewick.stores.memory import MemoryStore
 from candlewick.stores.provenance import file_records, keep_file_records
-from tests.unit.services.archivist import NOW, SERIES, Archivist
+from tests.unit.services.loading.archivist import NOW, SERIES, Archivist
 
 BEGIN, END = "2023-02-07T05:00", "2023-04-20"
 

@@ -17,15 +17,15 @@ from candlewick.history.client import RestClient
 from candlewick.history.trade_plan import TradeShelf, plan_trades
 from candlewick.integrity.spans import common
 from candlewick.market import DAY, Market, Series, Span
-from candlewick.services.load import PARSERS, LoadResult, Planned, Wanted
-from candlewick.services.load_files import FileSource
-from candlewick.services.load_parts import Tally
-from candlewick.services.load_rest import RestSource
-from candlewick.services.rebuilt import Counts, RebuiltSeries
+from candlewick.services.loading.files import FileSource
+from candlewick.services.loading.loader import PARSERS, LoadResult, Planned, Wanted
+from candlewick.services.loading.parts import Tally
+from candlewick.services.loading.rebuilt import Counts, RebuiltSeries
+from candlewick.services.loading.rest import RestSource
+from candlewick.services.loading.trade_files import TradeFile, TradeFiles
+from candlewick.services.loading.trade_rest import TradeRest
+from candlewick.services.loading.trade_symbol import SymbolRun, Work
 from candlewick.services.recorder import revision
-from candlewick.services.trade_files import TradeFile, TradeFiles
-from candlewick.services.trade_rest import TradeRest
-from candlewick.services.trade_symbol import SymbolRun, Work
 from candlewick.stores.store import Store
 
 T = TypeVar("T")

@@ -14,15 +14,15 @@ from candlewick.history.archive import ArchiveClient
 from candlewick.history.budget import Budget
 from candlewick.history.client import RestClient
 from candlewick.market import Interval, Market, Series, Span, parse_time
-from candlewick.services.load import Loader, LoadResult, Wanted
-from candlewick.services.load_trades import RebuildResult, TradesLoader
+from candlewick.services.loading.loader import Loader, LoadResult, Wanted
+from candlewick.services.loading.trades import RebuildResult, TradesLoader
 from candlewick.simulator.exchange import Exchange
 from candlewick.simulator.faults import Fault
 from candlewick.simulator.inprocess import InProcess
 from candlewick.simulator.settings import SimulatorSettings
 from candlewick.stores.memory import MemoryStore
 from candlewick.stores.store import VALUES, Rows, Store
-from tests.unit.services.archivist import Shaky, StillClock
+from tests.unit.services.loading.archivist import Shaky, StillClock
 
 START = parse_time("2026-11-04T10:00:00")
 SYMBOL = "WANUSDT"

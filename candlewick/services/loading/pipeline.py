@@ -9,10 +9,10 @@ import numpy as np
 
 from candlewick.history.archive_plan import Step, Way
 from candlewick.market import Series
-from candlewick.services.load_files import FileSource
-from candlewick.services.load_need import TAKEN
-from candlewick.services.load_parts import Found, Tally
-from candlewick.services.load_rest import RestSource
+from candlewick.services.loading.files import FileSource
+from candlewick.services.loading.need import TAKEN
+from candlewick.services.loading.parts import Found, Tally
+from candlewick.services.loading.rest import RestSource
 from candlewick.stores.provenance import FileRecord, file_records, keep_file_records
 from candlewick.stores.store import Store, WriteResult
 

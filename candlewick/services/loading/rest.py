@@ -16,9 +16,9 @@ from candlewick.history.client import RestClient
 from candlewick.integrity.rules import EARLIEST, Broken, Grids, check
 from candlewick.integrity.spans import within
 from candlewick.market import Candle, Instrument, Interval, Series, Span, format_time
-from candlewick.services.load_holes import LATER, NOTHING_LATER, Asked
-from candlewick.services.load_need import lacking
-from candlewick.services.load_parts import Found, quarantined
+from candlewick.services.loading.holes import LATER, NOTHING_LATER, Asked
+from candlewick.services.loading.need import lacking
+from candlewick.services.loading.parts import Found, quarantined
 from candlewick.stores.store import VALUES, Rows, Source, to_rows
 
 SETTLE_S = 10.0

@@ -13,11 +13,11 @@ from candlewick.certificates.issue import certify
 from candlewick.errors import StoreError, UnknownSymbol, Unreachable, UsageError
 from candlewick.exchanges.exchange import ArchiveKind
 from candlewick.market import DAY, Interval, Market, Span, parse_time
-from candlewick.services.rebuilt import RebuiltSeries
+from candlewick.services.loading.rebuilt import RebuiltSeries
 from candlewick.simulator.faults import Fault
 from candlewick.stores.provenance import FileRecord, Verdict, file_records, rebuilt_spans
 from candlewick.stores.store import ROW, VALUES, Absence, Reason, Source
-from tests.unit.services.tradeshop import START, SYMBOL, Tradeshop, differing
+from tests.unit.services.loading.tradeshop import START, SYMBOL, Tradeshop, differing
 
 FIRST, SECOND, END = "2026-10-30", "2026-10-31", "2026-11-01"
 KINDS = (ArchiveKind.TRADES, ArchiveKind.AGG_TRADES)

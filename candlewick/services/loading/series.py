@@ -8,11 +8,11 @@ from candlewick.history.archive import ArchiveClient
 from candlewick.history.archive_plan import Archived, Shelf, Step, Way, grid_span, next_steps
 from candlewick.integrity.spans import common, join, without
 from candlewick.market import DAY, Series, Span
-from candlewick.services import load_listing
-from candlewick.services.load_holes import NO_ROW, NOTHING_LATER, Asked, Sorted, Trading, merged, sort_holes
-from candlewick.services.load_need import TAKEN, needed, unheld
-from candlewick.services.load_parts import Found
-from candlewick.services.load_rest import RestSource
+from candlewick.services.loading import listing as load_listing
+from candlewick.services.loading.holes import NO_ROW, NOTHING_LATER, Asked, Sorted, Trading, merged, sort_holes
+from candlewick.services.loading.need import TAKEN, needed, unheld
+from candlewick.services.loading.parts import Found
+from candlewick.services.loading.rest import RestSource
 from candlewick.stores.provenance import FileRecord, Listing, file_records, keep_listing, listing_of
 from candlewick.stores.store import Reason, Store, StoreReader
 

@@ -12,8 +12,8 @@ from candlewick.clock import Clock
 from candlewick.errors import DecodeError, ExchangeError
 from candlewick.exchanges.exchange import Columns
 from candlewick.history.archive_plan import Step
-from candlewick.services.load_files import Download, FileSource
-from candlewick.services.trade_rest import TradeRest
+from candlewick.services.loading.files import Download, FileSource
+from candlewick.services.loading.trade_rest import TradeRest
 from candlewick.stores.provenance import FileRecord, Verdict
 
 

@@ -19,9 +19,9 @@ from candlewick.history.budget import Budget
 from candlewick.history.client import RestClient
 from candlewick.history.http import AiohttpHttp
 from candlewick.market import Interval, Series, Span
-from candlewick.services.load import Loader, LoadResult, Planned, Wanted
-from candlewick.services.load_parts import Tally
-from candlewick.services.load_trades import TradesLoader
+from candlewick.services.loading.loader import Loader, LoadResult, Planned, Wanted
+from candlewick.services.loading.parts import Tally
+from candlewick.services.loading.trades import TradesLoader
 from candlewick.services.pauses import keep_pauses, recall_pause
 from candlewick.stores import open_store
 from candlewick.stores.store import Store, StoreReader

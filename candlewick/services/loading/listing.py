@@ -9,8 +9,8 @@ from candlewick.exchanges.exchange import Archive, ArchiveFile, ArchiveKind, Lis
 from candlewick.history.archive import ArchiveClient
 from candlewick.history.archive_plan import Shelf, Way
 from candlewick.market import DAY, Series, Span, format_time
-from candlewick.services.load_holes import NOT_PUBLISHED, Asked, Trading
-from candlewick.services.load_rest import RestSource
+from candlewick.services.loading.holes import NOT_PUBLISHED, Asked, Trading
+from candlewick.services.loading.rest import RestSource
 from candlewick.stores.provenance import FileRecord
 
 GONE = 45 * DAY

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from candlewick.history.archive_plan import Way
 from candlewick.integrity.spans import common, join, without
 from candlewick.market import DAY, Interval, Span, format_time
-from candlewick.services.load_need import asked_of, lasts
+from candlewick.services.loading.need import asked_of, lasts
 from candlewick.stores.store import Absence, Reason
 
 LATE = 8 * DAY

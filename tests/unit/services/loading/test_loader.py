@@ -13,12 +13,12 @@ from candlewick.certificates.document import Certificate
 from candlewick.errors import StoreFull, UnknownSymbol, Unreachable
 from candlewick.events import CandleRevised
 from candlewick.market import DAY, HOUR, Interval, Market, Series, Span, format_time, parse_time
-from candlewick.services.load import LoadResult, Wanted
+from candlewick.services.loading.loader import LoadResult, Wanted
 from candlewick.simulator.mirror import Mirror
 from candlewick.stores.memory import MemoryStore
 from candlewick.stores.provenance import FileRecord, Verdict, certificate_of, file_records, listing_of
 from candlewick.stores.store import Absence, Reason, Rows, Source, WriteResult
-from tests.unit.services.archivist import LISTED, NOW, OUTAGES, SERIES, Archivist, StillClock, loader_of
+from tests.unit.services.loading.archivist import LISTED, NOW, OUTAGES, SERIES, Archivist, StillClock, loader_of
 
 FIELDS = (
     "open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "trades",

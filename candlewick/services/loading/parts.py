@@ -6,7 +6,7 @@ from typing import NamedTuple
 from candlewick.history.archive_plan import Step
 from candlewick.integrity.rules import Broken
 from candlewick.market import Series, Span
-from candlewick.services.load_holes import Asked
+from candlewick.services.loading.holes import Asked
 from candlewick.stores.provenance import FileRecord
 from candlewick.stores.store import Quarantined, Rows
 

@@ -16,10 +16,10 @@ from candlewick.history.archive_plan import Step, grid_span
 from candlewick.integrity.files import Judgement, judge
 from candlewick.integrity.spans import within
 from candlewick.market import Series, Span
-from candlewick.services.load_holes import NO_ROW, NOT_PUBLISHED, REJECTED, Asked
-from candlewick.services.load_need import lacking
-from candlewick.services.load_parts import Found, Tally
-from candlewick.services.load_rest import Comparison, RestSource
+from candlewick.services.loading.holes import NO_ROW, NOT_PUBLISHED, REJECTED, Asked
+from candlewick.services.loading.need import lacking
+from candlewick.services.loading.parts import Found, Tally
+from candlewick.services.loading.rest import Comparison, RestSource
 from candlewick.stores.provenance import FileRecord, Verdict
 from candlewick.stores.store import ROW, Quarantined, Rows
 

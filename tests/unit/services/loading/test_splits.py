@@ -10,7 +10,7 @@ from candlewick.certificates.issue import certify
 from candlewick.market import HOUR, Span, format_time, parse_time
 from candlewick.stores.memory import MemoryStore
 from candlewick.stores.provenance import certificate_of
-from tests.unit.services.archivist import NOW, SERIES, Archivist, candle_lines
+from tests.unit.services.loading.archivist import NOW, SERIES, Archivist, candle_lines
 
 START, END = parse_time("2023-01-20"), NOW
 SPLITS = 40

@@ -14,10 +14,10 @@ from candlewick.exchanges.exchange import ArchiveKind, Columns
 from candlewick.history.archive_plan import Step
 from candlewick.history.trade_plan import TradeShelf
 from candlewick.market import DAY, Span
-from candlewick.services.load_files import Download
-from candlewick.services.rebuilt import RebuiltSeries
-from candlewick.services.trade_files import TradeFile, TradeFiles
-from candlewick.services.trade_rest import Neighbour, TradeRest
+from candlewick.services.loading.files import Download
+from candlewick.services.loading.rebuilt import RebuiltSeries
+from candlewick.services.loading.trade_files import TradeFile, TradeFiles
+from candlewick.services.loading.trade_rest import Neighbour, TradeRest
 from candlewick.stores.provenance import FileRecord, Verdict
 
 T = TypeVar("T")

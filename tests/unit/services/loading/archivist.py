@@ -18,7 +18,7 @@ from candlewick.history.archive import ArchiveClient
 from candlewick.history.budget import Budget
 from candlewick.history.client import RestClient
 from candlewick.market import DAY, HOUR, Interval, Market, Series, Span, format_time, parse_time
-from candlewick.services.load import Loader, LoadResult, Planned, Wanted
+from candlewick.services.loading.loader import Loader, LoadResult, Planned, Wanted
 from candlewick.simulator.mirror import Mirror
 from candlewick.stores.store import Store
 from candlewick.transport import Answer, Http

@@ -17,13 +17,13 @@ from candlewick.history.archive_plan import Step
 from candlewick.history.client import RestClient
 from candlewick.integrity.spans import common
 from candlewick.market import Interval, Series, Span
-from candlewick.services.load_files import FileSource
-from candlewick.services.load_need import unheld
-from candlewick.services.load_parts import Tally
-from candlewick.services.load_pipeline import Done, Job, Pipeline
-from candlewick.services.load_rest import RestSource
-from candlewick.services.load_series import SeriesLoad
-from candlewick.services.rebuilt import settle_rebuilt
+from candlewick.services.loading.files import FileSource
+from candlewick.services.loading.need import unheld
+from candlewick.services.loading.parts import Tally
+from candlewick.services.loading.pipeline import Done, Job, Pipeline
+from candlewick.services.loading.rebuilt import settle_rebuilt
+from candlewick.services.loading.rest import RestSource
+from candlewick.services.loading.series import SeriesLoad
 from candlewick.services.recorder import revision
 from candlewick.stores.provenance import certificate_of, keep_certificate
 from candlewick.stores.store import Reason, Store

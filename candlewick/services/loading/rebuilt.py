@@ -14,9 +14,9 @@ from candlewick.integrity.gaps import missing_spans
 from candlewick.integrity.rules import Grids, check
 from candlewick.integrity.spans import common, join, within, without
 from candlewick.market import Series, Span, format_time
-from candlewick.services.load_holes import merged
-from candlewick.services.load_need import TAKEN, unheld
-from candlewick.services.load_parts import quarantined
+from candlewick.services.loading.holes import merged
+from candlewick.services.loading.need import TAKEN, unheld
+from candlewick.services.loading.parts import quarantined
 from candlewick.stores.provenance import (
     FileRecord,
     certificate_of,

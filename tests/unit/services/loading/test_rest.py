@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from candlewick.services.load_rest import SAMPLE_PAGES, SAMPLE_ROWS, WHOLE_ROWS, _sample
+from candlewick.services.loading.rest import SAMPLE_PAGES, SAMPLE_ROWS, WHOLE_ROWS, _sample
 from candlewick.stores.store import ROW, Rows
 
 
