@@ -8,7 +8,7 @@ from candlewick.history.archive import ArchiveClient
 from candlewick.history.archive_plan import Archived, Shelf, Step, Way, grid_span, next_steps
 from candlewick.integrity.spans import common, join, without
 from candlewick.market import DAY, Series, Span
-from candlewick.services.loading import listing as load_listing
+from candlewick.services.loading import listing as shelves
 from candlewick.services.loading.holes import NO_ROW, NOTHING_LATER, Asked, Sorted, Trading, merged, sort_holes
 from candlewick.services.loading.need import TAKEN, needed, unheld
 from candlewick.services.loading.parts import Found
@@ -33,7 +33,7 @@ class SeriesLoad:
         """What of it nobody had so far and somebody may have."""
         self.exhausted: list[Span] = []
         """What of it everybody was asked for."""
-        self.shelf: Shelf = load_listing.UNKNOWN
+        self.shelf: Shelf = shelves.UNKNOWN
         self.trading = Trading()
         self.asked: list[Asked] = []
         self.unasked: list[Span] = []
@@ -66,17 +66,17 @@ class SeriesLoad:
             UnknownSymbol: neither REST nor the archive has ever heard of it.
         """
         if self.need and self.need[0].start < self._now - self._now % DAY:  # today has no file
-            self.shelf = await load_listing.look(listing, self.series, self.need)
+            self.shelf = await shelves.look(listing, self.series, self.need)
         if not self.need:
             return
         if self.shelf.is_empty:
-            self.asked.append(load_listing.nothing_listed(listing.archive, self.series, self._now))
+            self.asked.append(shelves.nothing_listed(listing.archive, self.series, self._now))
         try:
             if self._begins_here:
                 first, who = await rest.first(self.series)
                 if who is not None:
                     self.trading = Trading(first=first, first_asked=(who,))
-            ends = await load_listing.ends_at(rest, self.series, self.shelf, self._now)
+            ends = await shelves.ends_at(rest, self.series, self.shelf, self._now)
         except ExchangeError as error:
             self.troubles.append(str(error))
             ends = 0
@@ -153,25 +153,26 @@ class SeriesLoad:
     def silent_from(self, holes: Sequence[Span]) -> int:
         """From where on REST has nothing, if that is among the holes and long ago; else 0."""
         starts = [one.span.start for one in self.asked if one.answer == NOTHING_LATER and common(holes, [one.span])]
-        start = min((self._gone or max(one, holes[0].start) for one in starts), default=0) if holes else 0
+        start = min((max(one, holes[0].start) for one in starts), default=0) if holes else 0
+        start = min(start, self._gone or start)
         return start if start and start < self._now - LONG_GONE else 0
 
     def archive_alone(self, rest: RestSource, archive: Archive) -> None:
         """When a symbol traded that REST does not know: the archive alone can tell."""
         if self.series.symbol not in rest.unknown or not self.shelf.is_known or not self.shelf.last:
             return
-        began = load_listing.began(self.series, self.shelf, archive, rest, self._records, self._now)
+        began = shelves.began(self.series, self.shelf, archive, rest, self._records, self._now)
         after = self.series.interval.ceil(self.shelf.last)  # the last of three days or a week may outlast its month
         for record in self._records:
             if record.span.end == self.shelf.last and record.missing and record.missing[-1].end == after:
                 after = min(after, record.missing[-1].start)
         words = rest.unknown[self.series.symbol]
-        ended = load_listing.ended(self.series, self.shelf, archive, after, words, self._now)
+        ended = shelves.ended(self.series, self.shelf, archive, after, words, self._now)
         self.trading = began._replace(after_last=ended.after_last, last_asked=ended.last_asked)
 
     def ended(self, archive: Archive, after: int, status: str) -> None:
         """It has stopped trading: nothing comes from `after` on."""
-        ended = load_listing.ended(self.series, self.shelf, archive, after, status, self._now)
+        ended = shelves.ended(self.series, self.shelf, archive, after, status, self._now)
         self.trading = self.trading._replace(after_last=ended.after_last, last_asked=ended.last_asked)
 
     def explain(self, store: Store, holes: list[Span]) -> Sorted:
