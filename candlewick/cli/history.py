@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from candlewick.cli.arguments import add_overrides, settings_of, time_of
 from candlewick.market import format_time, normal_symbol
@@ -72,7 +72,7 @@ def execute(args: argparse.Namespace) -> int:
         return INTERRUPTED
     if args.json:
         print_json(results)
-    _summarise(results)
+    _summarise(results, sys.stderr if args.json else sys.stdout)
     if any(isinstance(one, RebuildResult) and one.different for one in results):
         return 1
     return 0 if all(one.complete for one in results) else 3
@@ -114,7 +114,7 @@ def _show_plan(planned: "Sequence[Planned]", *, as_json: bool) -> None:
         return
     for one in planned:
         if not one.steps:
-            print(f"{one.series}: nothing to load", file=sys.stderr)
+            print(f"{one.series}: nothing to load")
     if not steps:
         return
     headers = ("series", "from", "way", "what", "bytes", "requests", "weight")
@@ -131,13 +131,13 @@ def _show_plan(planned: "Sequence[Planned]", *, as_json: bool) -> None:
     print_table(headers, rows, frozenset({"bytes", "requests", "weight"}))
 
 
-def _summarise(results: "Sequence[LoadResult]") -> None:
+def _summarise(results: "Sequence[LoadResult]", to: TextIO) -> None:
     from candlewick.cli.rebuilt import lines_of
     from candlewick.services.loading.trades import RebuildResult
 
     for one in results:
         for line in lines_of(one) if isinstance(one, RebuildResult) else _lines(one):
-            print(line, file=sys.stderr)
+            print(line, file=to)
 
 
 def _lines(one: "LoadResult") -> list[str]:

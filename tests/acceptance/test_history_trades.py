@@ -97,5 +97,5 @@ def test_trades_find_what_is_wrong_with_files_of_right_checksums(tmp_path: Path)
 
         done = one.run(*line, "--source", "trades", "--intervals", "2h")
         assert done.returncode == 3, done.stderr
-        assert "12 of 24 candles held" in done.stderr
-        assert "all trades are of one side" in done.stderr
+        assert "12 of 24 candles held" in done.stdout
+        assert "all trades are of one side" in done.stdout
