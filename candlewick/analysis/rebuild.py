@@ -40,11 +40,6 @@ class Rebuilt(NamedTuple):
     """
 
 
-def candles_of(trades: Columns, interval: Interval, *, first_whole: bool = True, last_whole: bool = True) -> Columns:
-    """The candles of `trades`, see `rebuild`."""
-    return rebuild(trades, interval, first_whole=first_whole, last_whole=last_whole).columns
-
-
 def rebuild(trades: Columns, interval: Interval, *, first_whole: bool = True, last_whole: bool = True) -> Rebuilt:
     """Candles of trades or aggregates in the order of their ids; where nothing was traded there is none.
 

@@ -14,10 +14,9 @@ from candlewick.integrity.rules import Grids, check
 from candlewick.integrity.spans import common, join, without
 from candlewick.market import Span
 from candlewick.stores.grid import block_of
-from candlewick.stores.provenance import Verdict, certificate_of, file_records
+from candlewick.stores.provenance import TAKEN, Verdict, certificate_of, file_records
 from candlewick.stores.store import Reason, Rows, SeriesInfo, Source, StoreReader
 
-_TAKEN = frozenset({Verdict.MATCHED, Verdict.AGREED})
 _MOST_NAMED = 100
 """Rows of a series that are named one by one for breaking rules; the others are counted."""
 
@@ -161,7 +160,7 @@ class _Audit:
         interval = self._series.interval
         taken = []
         for one in file_records(self._reader, self._series):
-            if one.verdict not in _TAKEN:
+            if one.verdict not in TAKEN:
                 if one.rows:
                     yield self._finding("source", one.span, f"file {one.name} was rejected, but gave {one.rows} rows")
                 continue

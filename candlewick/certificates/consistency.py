@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 from candlewick.certificates.document import (
-    FINAL_REASONS,
     BlockEntry,
     Certificate,
     Range,
@@ -17,11 +16,10 @@ from candlewick.certificates.survey import block_span, clipped
 from candlewick.errors import DecodeError, UsageError
 from candlewick.integrity.spans import common, join, without
 from candlewick.market import Series, Span
-from candlewick.stores.provenance import Verdict
-from candlewick.stores.store import Reason
+from candlewick.stores.provenance import TAKEN, Verdict
+from candlewick.stores.store import FINAL_REASONS, Reason
 
 _HASH = re.compile(r"[0-9a-f]{64}")
-_TAKEN = frozenset({Verdict.MATCHED.value, Verdict.AGREED.value})
 
 Complain = Callable[[str, Span | None, str], Finding]
 
@@ -172,7 +170,7 @@ def _sources(certificate: Certificate, series: Series, complain: Complain) -> It
 def _is_sound(entry: SourceEntry, rows: int) -> bool:
     if entry.source == "archive" and entry.file:
         checked = entry.verdict != Verdict.MATCHED or entry.checksum == entry.sha256
-        return bool(_HASH.fullmatch(entry.sha256)) and entry.verdict in _TAKEN and checked
+        return bool(_HASH.fullmatch(entry.sha256)) and entry.verdict in TAKEN and checked
     plain = not entry.file and not entry.sha256 and entry.checksum is None and not entry.verdict
     return entry.source in {"archive", "rest", "live"} and plain and entry.rows == rows
 

@@ -16,9 +16,6 @@ from candlewick.stores.store import Reason
 FORMAT = "candlewick-certificate"
 VERSION = 1
 
-FINAL_REASONS = frozenset({Reason.EXCHANGE_OUTAGE, Reason.NOT_LISTED, Reason.DELISTED})
-"""With these a grid time will never have a candle: they do not keep a range from being complete."""
-
 
 class Range(Struct, frozen=True, forbid_unknown_fields=True):
     """Adjacent grid times, half-open."""

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from candlewick.certificates import survey
 from candlewick.certificates.document import (
-    FINAL_REASONS,
     AbsenceEntry,
     BlockEntry,
     Certificate,
@@ -18,10 +17,8 @@ from candlewick.errors import UsageError
 from candlewick.integrity.halts import NEEDED, find_halts
 from candlewick.integrity.spans import join, without
 from candlewick.market import Interval, Market, Series, Span, format_time
-from candlewick.stores.provenance import FileRecord, Verdict, file_records
-from candlewick.stores.store import Absence, Reason, Source, StoreReader
-
-_TAKEN = frozenset({Verdict.MATCHED, Verdict.AGREED})
+from candlewick.stores.provenance import TAKEN, FileRecord, file_records
+from candlewick.stores.store import FINAL_REASONS, Absence, Reason, Source, StoreReader
 
 
 class Held(NamedTuple):
@@ -149,7 +146,7 @@ def sources_of(records: list[FileRecord], runs: list[Run], series: Series, span:
     starts, ends = [one.start for one in archived], [one.end for one in archived]
     found = []
     for record in records:
-        if record.verdict not in _TAKEN or not record.rows:
+        if record.verdict not in TAKEN or not record.rows:
             continue
         part = survey.opened(interval, record.span, span)
         near = archived[bisect_right(ends, part.start) : bisect_left(starts, part.end)]
@@ -161,7 +158,7 @@ def sources_of(records: list[FileRecord], runs: list[Run], series: Series, span:
                     record.verdict.value,
                 )
             )  # fmt: skip
-    taken = join(survey.opened(interval, one.span, span) for one in records if one.verdict in _TAKEN and one.rows)
+    taken = join(survey.opened(interval, one.span, span) for one in records if one.verdict in TAKEN and one.rows)
     found += [
         SourceEntry("archive", start // 1000, end // 1000, interval.count(Span(start, end)))
         for start, end in without(join(archived), taken)

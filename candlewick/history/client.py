@@ -34,6 +34,9 @@ MOST_RETRY_S = 8.0
 PATIENCE_S = {URGENT: 20.0, REPAIR: 90.0, HISTORY: 150.0}
 """By priority, the longest pause imposed by the exchange that is waited for; the shortest ban is two minutes."""
 
+SETTLE_S = 10.0
+"""REST rows of a candle that closed less than this ago may still be those of a moment before its end."""
+
 SPEED_HEADER = "x-candlewick-speed"
 """The simulator's: how many seconds of its time pass in one second."""
 

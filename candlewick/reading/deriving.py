@@ -8,7 +8,6 @@ import numpy.typing as npt
 
 from candlewick.analysis.grid import require_divides
 from candlewick.analysis.resample import resample
-from candlewick.certificates.document import FINAL_REASONS
 from candlewick.errors import UsageError
 from candlewick.exchanges.exchange import Columns
 from candlewick.integrity.gaps import missing_spans
@@ -16,7 +15,7 @@ from candlewick.market import Interval, Series, Span
 from candlewick.reading.held import bounds_of, windows, within
 from candlewick.reading.styles import FIELDS
 from candlewick.stores.provenance import listing_of
-from candlewick.stores.store import ROW, VALUES, SeriesInfo, StoreReader
+from candlewick.stores.store import FINAL_REASONS, ROW, VALUES, SeriesInfo, StoreReader
 
 _SOURCE_ROWS = 500_000
 _FAR = 1 << 62

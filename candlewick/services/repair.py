@@ -14,7 +14,7 @@ from candlewick.clock import SECOND, Clock, Timer
 from candlewick.errors import Banned, CandlewickError, RateLimited, Refused
 from candlewick.events import Event, GapFound, RestTrouble
 from candlewick.history.budget import REPAIR
-from candlewick.history.client import RestClient
+from candlewick.history.client import SETTLE_S, RestClient
 from candlewick.integrity.gaps import missing_spans
 from candlewick.integrity.spans import without
 from candlewick.market import HOUR, Interval, Series, Span, format_time
@@ -23,8 +23,6 @@ from candlewick.services.recorder import Recorder
 from candlewick.services.status import RepairResult
 from candlewick.stores.store import Absence, Reason, Source, to_rows
 
-SETTLE_S = 10.0
-"""REST rows of a candle that closed less than this ago may still be those of a moment before its end."""
 ASK_AGAIN_S = 60.0
 """Least time between the two askings that prove an absence,"""
 ASK_AGAIN_OLD_S = 5.0

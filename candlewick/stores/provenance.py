@@ -28,6 +28,10 @@ class Verdict(StrEnum):
     """Neither: nothing was taken from it."""
 
 
+TAKEN = frozenset({Verdict.MATCHED, Verdict.AGREED})
+"""Verdicts of files of which rows were taken."""
+
+
 class FileRecord(Struct, frozen=True):
     """A file of the archive that was looked at."""
 

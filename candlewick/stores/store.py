@@ -55,6 +55,10 @@ class Reason(StrEnum):
     PENDING = "pending"
 
 
+FINAL_REASONS = frozenset({Reason.EXCHANGE_OUTAGE, Reason.NOT_LISTED, Reason.DELISTED})
+"""With these a grid time will never have a candle: they keep no range from being complete."""
+
+
 class Absence(Struct, frozen=True):
     """Grid times of a series that have no candle for a known reason."""
 

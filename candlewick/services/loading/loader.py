@@ -125,7 +125,6 @@ class Loader:
         while jobs := [
             Job(one.series, one.number, step, one.shelf.tells_of(step)) for one in loads for step in self._steps(one)
         ]:
-            self.tally.bytes_planned += sum(job.step.bytes for job in jobs)
             self.tally.candles_planned += sum(_candles(job) for job in jobs)
             await pipeline.run(jobs, lambda done: self._took(done, by_series))
         if any(one.need for one in loads) and not any(one.rows or one.asked or not one.troubles for one in loads):

@@ -7,11 +7,8 @@ from typing import Any
 from candlewick.integrity.gaps import OpenTimes, missing_spans
 from candlewick.integrity.spans import join, within
 from candlewick.market import Interval, Series, Span
-from candlewick.stores.provenance import FileRecord, Verdict, rebuilt_spans
-from candlewick.stores.store import Absence, Reason, Source, StoreReader
-
-FINAL = frozenset({Reason.EXCHANGE_OUTAGE, Reason.NOT_LISTED, Reason.DELISTED})
-TAKEN = frozenset({Verdict.MATCHED, Verdict.AGREED})
+from candlewick.stores.provenance import TAKEN, FileRecord, rebuilt_spans
+from candlewick.stores.store import FINAL_REASONS, Absence, Reason, Source, StoreReader
 
 
 def needed(
@@ -51,7 +48,7 @@ def lacking(times: OpenTimes, interval: Interval, spans: Sequence[Span]) -> list
 
 def lasts(absence: Absence) -> bool:
     """Whether a reason need not be asked for again: it is final, and an outage was asked of the archive too."""
-    if absence.reason not in FINAL:
+    if absence.reason not in FINAL_REASONS:
         return False
     asked = asked_of(absence)
     if absence.reason is Reason.EXCHANGE_OUTAGE:

@@ -34,7 +34,6 @@ class Tally:
         self.on_change = on_change
         self.bytes = 0
         """Received in files."""
-        self.bytes_planned = 0
         self.rows = 0
         """Written to the store."""
         self.candles_done = 0

@@ -10,10 +10,9 @@ import numpy as np
 from candlewick.history.archive_plan import Step, Way
 from candlewick.market import Series
 from candlewick.services.loading.files import FileSource
-from candlewick.services.loading.need import TAKEN
 from candlewick.services.loading.parts import Found, Tally
 from candlewick.services.loading.rest import RestSource
-from candlewick.stores.provenance import FileRecord, file_records, keep_file_records
+from candlewick.stores.provenance import TAKEN, FileRecord, file_records, keep_file_records
 from candlewick.stores.store import Store, WriteResult
 
 AHEAD_ROWS = 1_500_000

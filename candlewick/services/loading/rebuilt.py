@@ -15,9 +15,10 @@ from candlewick.integrity.rules import Grids, check
 from candlewick.integrity.spans import common, join, within, without
 from candlewick.market import Series, Span, format_time
 from candlewick.services.loading.holes import merged
-from candlewick.services.loading.need import TAKEN, unheld
+from candlewick.services.loading.need import unheld
 from candlewick.services.loading.parts import quarantined
 from candlewick.stores.provenance import (
+    TAKEN,
     FileRecord,
     certificate_of,
     file_records,

@@ -12,7 +12,7 @@ from candlewick.clock import SECOND, Clock
 from candlewick.errors import ExchangeError, Refused
 from candlewick.history.archive_plan import Step, Way, grid_span
 from candlewick.history.budget import HISTORY
-from candlewick.history.client import RestClient
+from candlewick.history.client import SETTLE_S, RestClient
 from candlewick.integrity.rules import EARLIEST, Broken, Grids, check
 from candlewick.integrity.spans import within
 from candlewick.market import Candle, Instrument, Interval, Series, Span, format_time
@@ -21,8 +21,6 @@ from candlewick.services.loading.need import lacking
 from candlewick.services.loading.parts import Found, quarantined
 from candlewick.stores.store import VALUES, Rows, Source, to_rows
 
-SETTLE_S = 10.0
-"""REST rows of a candle that closed less than this ago may still be those of a moment before its end."""
 WHOLE_ROWS = 5_000
 """A file of so many rows is compared with REST row by row; of a longer one both ends and some pages between."""
 SAMPLE_ROWS = 1_000

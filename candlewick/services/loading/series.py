@@ -10,10 +10,10 @@ from candlewick.integrity.spans import common, join, without
 from candlewick.market import DAY, Series, Span
 from candlewick.services.loading import listing as shelves
 from candlewick.services.loading.holes import NO_ROW, NOTHING_LATER, Asked, Sorted, Trading, merged, sort_holes
-from candlewick.services.loading.need import TAKEN, needed, unheld
+from candlewick.services.loading.need import needed, unheld
 from candlewick.services.loading.parts import Found
 from candlewick.services.loading.rest import RestSource
-from candlewick.stores.provenance import FileRecord, Listing, file_records, keep_listing, listing_of
+from candlewick.stores.provenance import TAKEN, FileRecord, Listing, file_records, keep_listing, listing_of
 from candlewick.stores.store import Reason, Store, StoreReader
 
 LONG_GONE = 3 * DAY

@@ -94,7 +94,6 @@ class TradesLoader:
         results = {}
         for work in works:
             steps = self._steps(work)
-            self.tally.bytes_planned += sum(step.bytes for step in steps)
             self.tally.candles_planned += sum(_candles(work, step) for step in steps)
             self._trades = 0
             files = TradeFiles(self._files, work.rest, self.clock, self._threads)

@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import astuple
 
 from candlewick.analysis.aggregate import CandleBuilder
-from candlewick.analysis.rebuild import candles_of, rebuild
+from candlewick.analysis.rebuild import rebuild
 from candlewick.errors import UsageError
 from candlewick.exchanges.exchange import Columns
 from candlewick.market import DAY, MINUTE, Candle, Interval, Trade
@@ -70,7 +70,7 @@ def test_candles_equal_those_built_trade_by_trade(price_places: int, quantity_pl
     draw = random.Random(price_places * 1000 + quantity_places * 100 + digits)
     for code in ("1m", "1h", "1w", "1M"):
         trades = random_trades(draw, price_places, quantity_places, digits)
-        assert rows_of(candles_of(columns_of(trades), Interval(code))) == built(trades, Interval(code))
+        assert rows_of(rebuild(columns_of(trades), Interval(code)).columns) == built(trades, Interval(code))
 
 
 def test_candles_of_trades_of_every_size_equal_the_builders() -> None:
@@ -84,7 +84,7 @@ def test_candles_of_trades_of_every_size_equal_the_builders() -> None:
         trades.append(
             Trade(last.trade_id + 1, size, draw.choice([1e15, 0.1, 3e-8]), last.time + 10**7, False, raw, raw)
         )
-    assert rows_of(candles_of(columns_of(trades), Interval("1m"))) == built(trades, Interval("1m"))
+    assert rows_of(rebuild(columns_of(trades), Interval("1m")).columns) == built(trades, Interval("1m"))
 
 
 def test_candles_not_whole_are_left_out() -> None:
@@ -92,7 +92,7 @@ def test_candles_not_whole_are_left_out() -> None:
     trades = [Trade(number, 1.0, 1.0, number * MINUTE, False, number, number) for number in range(3)]
     columns = columns_of(trades)
     opens = [
-        candles_of(columns, Interval("1m"), first_whole=first, last_whole=last)["open_time"].tolist()
+        rebuild(columns, Interval("1m"), first_whole=first, last_whole=last).columns["open_time"].tolist()
         for first, last in ((True, True), (False, True), (True, False), (False, False))
     ]
     assert opens == [[0, MINUTE, 2 * MINUTE], [MINUTE, 2 * MINUTE], [0, MINUTE], [MINUTE]]
@@ -102,7 +102,7 @@ def test_candles_of_no_trades_are_none() -> None:
     """Nothing traded, or nothing but annulled trades: no candle, of the right types."""
     annulled = [Trade(1, 0.0, 0.0, 5, True, -1, -1)]
     for trades in ([], annulled):
-        made = candles_of(columns_of(trades), Interval("1m"))
+        made = rebuild(columns_of(trades), Interval("1m")).columns
         assert {name: (len(values), values.dtype.kind) for name, values in made.items()} == {
             name: (0, "i" if name in {"open_time", "close_time", "trades"} else "f") for name in FIELDS
         }
@@ -115,9 +115,9 @@ def test_candles_of_trades_out_of_order_are_refused(late: Trade) -> None:
     with pytest.raises(UsageError, match="order"):
         built(trades, Interval("1m"))
     with pytest.raises(UsageError, match="order"):
-        candles_of(columns_of(trades), Interval("1m"))
+        rebuild(columns_of(trades), Interval("1m"))
     with pytest.raises(UsageError, match="no id"):
-        candles_of(columns_of([Trade(1, 1.0, 1.0, 0, False, -1, -1)]), Interval("1m"))
+        rebuild(columns_of([Trade(1, 1.0, 1.0, 0, False, -1, -1)]), Interval("1m"))
 
 
 @pytest.mark.parametrize("field", ["price", "quantity", "quote_quantity"])
@@ -126,7 +126,7 @@ def test_more_than_eight_decimals_are_refused(field: str) -> None:
     columns = columns_of([Trade(1, 1.0, 1.0, 0, False, 1, 1)]) | {"quote_quantity": np.array([1.0])}
     columns[field] = np.array([0.123456789])
     with pytest.raises(UsageError, match="eight decimals"):
-        candles_of(columns, Interval("1m"))
+        rebuild(columns, Interval("1m"))
 
 
 def test_quote_amounts_a_file_states_are_taken() -> None:
@@ -144,7 +144,7 @@ def test_quote_amounts_a_file_states_are_taken() -> None:
         states = [draw.random() < share for _ in trades]
         mixed = [b if states_it else a for a, b, states_it in zip(computed, stated, states, strict=True)]
         column = np.array([float(b) if it else np.nan for b, it in zip(stated, states, strict=True)])
-        made = candles_of(columns_of(trades) | {"quote_quantity": column}, Interval("1m"))
+        made = rebuild(columns_of(trades) | {"quote_quantity": column}, Interval("1m")).columns
         assert made["quote_volume"].tolist() == [float(sum(mixed))]
         bought = [amount for amount, one in zip(mixed, trades, strict=True) if not one.buyer_is_maker]
         assert made["taker_buy_quote_volume"].tolist() == [float(sum(bought))]

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from candlewick.analysis.rebuild import candles_of
+from candlewick.analysis.rebuild import rebuild
 from candlewick.analysis.trades import check_trades
 from candlewick.exchanges.exchange import Columns
 from candlewick.market import DAY, Interval, Span
@@ -49,7 +49,7 @@ def test_check_puts_in_order_and_drops_repeats() -> None:
     assert found.is_rebuildable
     assert found.repeated == 20
     assert found.unordered == sum(b < a for a, b in pairwise(order))
-    mine, theirs = candles_of(found.trades, Interval("1m")), candles_of(whole, Interval("1m"))
+    mine, theirs = rebuild(found.trades, Interval("1m")).columns, rebuild(whole, Interval("1m")).columns
     assert all(np.array_equal(mine[name], theirs[name]) for name in theirs)
 
 
