@@ -54,6 +54,8 @@ class FileRecord(Struct, frozen=True):
     """Grid times in `span` for which it has no row that can be used, of one that was taken from."""
     rebuilt: bool = False
     """It holds trades. `rows` are candles made of them that were stored, `span` is that of candles that open in it."""
+    unusable: tuple[int, ...] = ()
+    """Open times of rows that break a rule, or stand there twice with different values."""
 
 
 class Listing(Struct, frozen=True):

@@ -16,7 +16,7 @@ from candlewick.history.archive_plan import Step, grid_span
 from candlewick.integrity.files import Judgement, judge
 from candlewick.integrity.spans import within
 from candlewick.market import Series, Span
-from candlewick.services.loading.holes import NO_ROW, NOT_PUBLISHED, REJECTED, Asked
+from candlewick.services.loading.holes import NO_ROW, NOT_PUBLISHED, REJECTED, Asked, unusable
 from candlewick.services.loading.need import lacking
 from candlewick.services.loading.parts import Found, Tally
 from candlewick.services.loading.rest import Comparison, RestSource
@@ -111,10 +111,12 @@ class FileSource:
         record = FileRecord(
             record.name, record.span, record.size, record.sha256, record.checksum, record.verdict, len(judged.rows),
             now, record.remark, tuple(judged.missing),
+            unusable=tuple(sorted({*(time for time, _ in judged.broken), *judged.conflicting})),
         )  # fmt: skip
         answer = Asked(grid_span(series.interval, record.span), step.way, record.name, now, NO_ROW, record.sha256)
+        odd = unusable(series.interval, record.unusable, step.way, record.name, now, record.sha256)
         aside = _aside(series, step.needed, content, record.name, now)
-        return Found(step, rows, left, [answer], record=record, quarantined=aside)
+        return Found(step, rows, left, [answer, *odd], record=record, quarantined=aside)
 
     async def _download(self, file: ArchiveFile, *, probe: bool, is_known: bool = True) -> Download:
         """`probe`: ask for the checksum first, where the file may well not be there."""

@@ -22,6 +22,10 @@ LATER = "later candles, none of these"
 NOTHING_LATER = "no candle of these, and none later"
 
 
+UNUSABLE = "a row that cannot be kept"
+"""Begins an answer about a candle that somebody has and that breaks a rule, or has twice with different values."""
+
+
 class Asked(NamedTuple):
     """Somebody was asked for the candles of a span, and answered that there are none."""
 
@@ -36,6 +40,12 @@ class Asked(NamedTuple):
         """As it stands in the evidence."""
         entry = {"who": self.who.value, "name": self.name, "when": format_time(self.when), "answer": self.answer}
         return entry | ({"sha256": self.sha256} if self.sha256 else {})
+
+
+def unusable(interval: Interval, times: Iterable[int], who: Way, name: str, when: int, sha256: str = "") -> list[Asked]:
+    """What is said of the candles in which rows open that cannot be kept."""
+    cells = sorted({interval.floor(time) for time in times})
+    return [Asked(Span(cell, interval.next(cell)), who, name, when, UNUSABLE, sha256) for cell in cells]
 
 
 class Trading(NamedTuple):
@@ -79,7 +89,8 @@ def sort_holes(
         rest = [one for one in about if one.who is Way.REST]
         files = [one for one in about if one.who is not Way.REST]
         published = any(one.answer != NOT_PUBLISHED for one in files)
-        could_not = bool(common([hole], unasked))
+        # What somebody has, however it looks, is no outage: it stays missing.
+        could_not = bool(common([hole], unasked)) or any(one.answer.startswith(UNUSABLE) for one in about)
         waits = not published and hole.end > now - late
         if (waits and not could_not and any(one.answer != NOTHING_LATER for one in rest)) or (
             waits and could_not and files and not rest

@@ -16,7 +16,7 @@ from candlewick.history.client import SETTLE_S, RestClient
 from candlewick.integrity.rules import EARLIEST, Broken, Grids, check
 from candlewick.integrity.spans import within
 from candlewick.market import Candle, Instrument, Interval, Series, Span, format_time
-from candlewick.services.loading.holes import LATER, NOTHING_LATER, Asked
+from candlewick.services.loading.holes import LATER, NOTHING_LATER, Asked, unusable
 from candlewick.services.loading.need import lacking
 from candlewick.services.loading.parts import Found, quarantined
 from candlewick.stores.store import VALUES, Rows, Source, to_rows
@@ -128,11 +128,13 @@ class RestSource:
                 trouble = str(error)
         rows, broken = self._checked(series, number, step.needed, list(candles.values()), now)
         place = f"REST klines {span}"
+        times = [int(all_rows["open_time"][one.index]) for one, all_rows in broken]
+        odd = unusable(interval, times, Way.REST, f"klines {series.symbol} {interval} {span}", now)
         return Found(
             step,
             rows,
             lacking(rows["open_time"], interval, step.needed),
-            [] if trouble else _answers(series, span, latest, now, answer),
+            [] if trouble else [*_answers(series, span, latest, now, answer), *odd],
             trouble,
             quarantined=tuple(quarantined(series, one, all_rows, "rest", place, now) for one, all_rows in broken),
         )

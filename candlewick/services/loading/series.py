@@ -9,7 +9,16 @@ from candlewick.history.archive_plan import Archived, Shelf, Step, Way, grid_spa
 from candlewick.integrity.spans import common, join, without
 from candlewick.market import DAY, Series, Span
 from candlewick.services.loading import listing as shelves
-from candlewick.services.loading.holes import NO_ROW, NOTHING_LATER, Asked, Sorted, Trading, merged, sort_holes
+from candlewick.services.loading.holes import (
+    NO_ROW,
+    NOTHING_LATER,
+    Asked,
+    Sorted,
+    Trading,
+    merged,
+    sort_holes,
+    unusable,
+)
 from candlewick.services.loading.need import needed, unheld
 from candlewick.services.loading.parts import Found
 from candlewick.services.loading.rest import RestSource
@@ -119,7 +128,9 @@ class SeriesLoad:
                 self._files_asked.add(record.name)
                 way = Way.MONTHLY if file.is_monthly else Way.DAILY
                 span = grid_span(self.series.interval, record.span)
-                self.asked.append(Asked(span, way, record.name, record.fetched_at, NO_ROW, record.sha256))
+                who = way, record.name, record.fetched_at
+                self.asked.append(Asked(span, *who, NO_ROW, record.sha256))
+                self.asked += unusable(self.series.interval, record.unusable, *who, record.sha256)
 
     def took(self, found: Found, revised: int) -> None:
         """Take note of what a step came to; its rows are on disk."""

@@ -312,6 +312,30 @@ def test_impossible_row_goes_to_the_quarantine(archivist: Archivist) -> None:
     assert b"MADEUSDT-1h-2023-03.zip" in entry.raw
 
 
+@pytest.mark.parametrize("shape", ["impossible", "off the grid"])
+def test_candle_that_everybody_has_and_nobody_can_keep_is_no_outage(archivist: Archivist, shape: str) -> None:
+    """A row that breaks a rule in every source leaves its candle missing, in this load and the next; no reason is made up."""
+    odd = archivist.take("2023-03")[50][0]
+    for period in ("2023-03", format_time(odd)[:10]):
+        for folder in (archivist.files, archivist.truth):
+            if not archivist.path(period, folder).exists():
+                continue
+            lines = [one for one in archivist.lines if format_time(one[0]).startswith(period)]
+            at = next(at for at, one in enumerate(lines) if one[0] == odd)
+            fields = lines[at][1].split(",")
+            if shape == "impossible":
+                fields[2] = "0.5"  # a high below everything
+            else:
+                fields[0] = str(int(fields[0]) + 14_789)
+            lines[at] = odd, ",".join(fields)
+            archivist.put(period, lines, folder=folder)
+    store = MemoryStore()
+    for _ in range(2):
+        result = archivist.load(store, BEGIN, END)
+        assert (result.missing, result.complete) == (1, False)
+        assert not any(one.span.start <= odd < one.span.end for one in store.absences(SERIES))
+
+
 def test_stale_listing_hides_no_file(archivist: Archivist) -> None:
     """A file that the listing does not show is looked for by its CHECKSUM before it is called absent."""
     listing = archivist.mirror.answer("/", (("prefix", "data/spot/monthly/klines/MADEUSDT/1h/"), ("delimiter", "/")))
