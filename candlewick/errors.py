@@ -9,8 +9,11 @@
     ├── StoreError             the store cannot do what was asked
     │   ├── StoreBusy          another process writes it
     │   ├── StoreFull          no space left where it lives
+    │   ├── StoreDown          it does not answer now: refused, reset, shutting down, timed out
     │   ├── StoreTooNew        written by a newer format version
     │   └── StoreDamaged       what it holds contradicts itself
+    ├── OutputError            an output cannot do what was asked
+    │   └── OutputDown         it does not answer now; the same may be asked again
     ├── ExchangeError          the exchange, or the way to it, failed
     │   ├── Unreachable        no answer: refused, reset, timed out, name not found
     │   ├── Banned             418, 403 or 451: nothing may be asked before `until`
@@ -51,12 +54,24 @@ class StoreFull(StoreError):
     """The file system has no space left; nothing that was acknowledged is lost."""
 
 
+class StoreDown(StoreError):
+    """The database does not answer now; the same may be asked again later."""
+
+
 class StoreTooNew(StoreError):
     """The store was written by a newer format version than this program reads."""
 
 
 class StoreDamaged(StoreError):
     """What the store holds contradicts itself."""
+
+
+class OutputError(CandlewickError):
+    """An output cannot do what was asked, and will not by waiting: its schema, its rights, its settings."""
+
+
+class OutputDown(OutputError):
+    """An output does not answer now; nothing is known of what was under way, and the same may be asked again."""
 
 
 class ExchangeError(CandlewickError):

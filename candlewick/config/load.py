@@ -56,7 +56,8 @@ def load(
         for field, (origin, value) in source.items():
             values[field] = value
             origins[field] = origin
-    settings = Settings(**({"store": default_store(environment)} | values))  # type: ignore[arg-type]
+    usual = default_store(environment)
+    settings = Settings(**({"store": usual, "local_store": usual} | values))  # type: ignore[arg-type]
     _check_together(settings)
     return Loaded(settings, origins, found)
 
@@ -169,6 +170,8 @@ def _check_together(settings: Settings) -> None:
                 f"INTERVALS: {settings.exchange} {settings.market} has no {interval} candles; "
                 f"it has {', '.join(map(str, known))}"
             )
+    if settings.local_store.startswith("postgres"):
+        raise ConfigError("LOCAL_STORE must be on this machine: lmdb:///folder or memory://")
     if settings.db_pool_min > settings.db_pool_max:
         raise ConfigError(
             f"DB_POOL_MIN={settings.db_pool_min} is more than DB_POOL_MAX={settings.db_pool_max}: lower the first or raise the second"

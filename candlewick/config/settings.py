@@ -6,6 +6,7 @@ Reading, `candlewick config`, docs/configuration.md and the checks at start are 
 import re
 from enum import StrEnum
 from typing import Annotated, Any, NamedTuple, get_type_hints
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from msgspec import Struct
 
@@ -40,6 +41,17 @@ class LogLevel(StrEnum):
     INFO = "info"
     WARN = "warn"
     ERROR = "error"
+
+
+class SslMode(StrEnum):
+    """Whether a connection to the database is encrypted, as PostgreSQL's own clients name it."""
+
+    DISABLE = "disable"
+    ALLOW = "allow"
+    PREFER = "prefer"
+    REQUIRE = "require"
+    VERIFY_CA = "verify-ca"
+    VERIFY_FULL = "verify-full"
 
 
 class About(NamedTuple):
@@ -96,6 +108,13 @@ class Settings(Struct, frozen=True, kw_only=True):
         str,
         About("Store", STORE, "Where candles are kept.", default="`lmdb://` and the user's data folder"),
     ] = ""
+    local_store: Annotated[
+        str,
+        About(
+            "Store", STORE, "Where what is received is kept first when STORE is a shared database.",
+            default="`lmdb://` and the user's data folder",
+        ),
+    ] = ""  # fmt: skip
     history_start: Annotated[
         HistoryStart,
         About("Store", HISTORY_START, "How far back `run` fills a series that is new to the store."),
@@ -189,42 +208,63 @@ class Settings(Struct, frozen=True, kw_only=True):
         int, About("History", whole(1, 366), "Days of history asked for at a time.", purpose="for the gap handler")
     ] = 7
 
-    db_host: Annotated[str, About("SQL store", WORD, "The database's host.", purpose="for the SQL store")] = (
+    db_host: Annotated[str, About("SQL store", WORD, "The database's host.")] = (
         "timescaledb"
     )
     db_port: Annotated[
-        int, About("SQL store", whole(1, 65535), "The database's port.", purpose="for the SQL store")
+        int, About("SQL store", whole(1, 65535), "The database's port.")
     ] = 5432  # fmt: skip
     db_name: Annotated[
-        str, About("SQL store", WORD, "The database.", aliases=("POSTGRES_DB",), purpose="for the SQL store")
+        str, About("SQL store", WORD, "The database.", aliases=("POSTGRES_DB",))
     ] = "btc_ml_production"
     db_user: Annotated[
-        str, About("SQL store", WORD, "Who connects.", aliases=("POSTGRES_USER",), purpose="for the SQL store")
+        str, About("SQL store", WORD, "Who connects.", aliases=("POSTGRES_USER",))
     ] = "mltrader"
     db_password: Annotated[
         str,
         About(
             "SQL store", TEXT, "The password of that user.", aliases=("POSTGRES_PASSWORD",), secret=True,
-            purpose="for the SQL store", default="none",
+            default="none",
         ),
     ] = ""  # fmt: skip
     db_pool_min: Annotated[
-        int, About("SQL store", whole(0, 100), "Connections that stay open.", purpose="for the SQL store")
+        int, About("SQL store", whole(0, 100), "Connections that stay open.")
     ] = 2
     db_pool_max: Annotated[
-        int, About("SQL store", whole(1, 100), "Connections at most.", purpose="for the SQL store")
+        int, About("SQL store", whole(1, 100), "Connections at most.")
     ] = 5
     db_idle_timeout: Annotated[
-        float, About("SQL store", number(1), "Seconds after which an idle connection is closed.", purpose="for the SQL store")
+        float, About("SQL store", number(1), "Seconds after which an idle connection is closed.")
     ] = 60.0  # fmt: skip
     db_max_conns: Annotated[
         int, About("SQL store", whole(1, 100), "Connections of the gap handler at most.", purpose="for the gap handler")
     ] = 2
+    db_sslmode: Annotated[
+        SslMode, About("SQL store", one_of(SslMode), "Whether the connection is encrypted, and what is checked then.")
+    ] = SslMode.PREFER
+    db_sslrootcert: Annotated[
+        str, About("SQL store", TEXT, "A file of certificates of authorities to trust.", default="none")
+    ] = ""
+    candles_retention_months: Annotated[
+        int, About("SQL store", whole(0, 1200), "Months of candles that the database keeps; 0 keeps all.")
+    ] = 13
+    predictions_retention_months: Annotated[
+        int, About("SQL store", whole(0, 1200), "Months of predictions that it keeps; 0 keeps all.")
+    ] = 3
+    features_retention_months: Annotated[
+        int, About("SQL store", whole(0, 1200), "Months of features that it keeps; 0 keeps all.")
+    ] = 1
+    quality_log_retention_months: Annotated[
+        int, About("SQL store", whole(0, 1200), "Months of resolved rows of `data_quality_logs` that it keeps; 0 keeps all.")
+    ] = 0  # fmt: skip
+    compress_after_days: Annotated[
+        int, About("SQL store", whole(0, 3650), "Days after which TimescaleDB compresses candles; 0 never does.")
+    ] = 7
     batch_size: Annotated[
-        int, About("SQL store", whole(1, 10_000), "Live candles written together.", purpose="for the SQL store")
+        int, About("SQL store", whole(1, 10_000), "Live candles written together.")
     ] = 10
     batch_timeout_ms: Annotated[
-        int, About("SQL store", whole(1, 60_000), "Milliseconds a live candle waits for others.", purpose="for the SQL store")
+        int, About("SQL store", whole(1, 60_000), "Milliseconds a live candle waits for others.")
     ] = 1000  # fmt: skip
     postgres_host_auth_method: Annotated[
         str, About("SQL store", WORD, "How the database's container checks passwords.", purpose="for deployment")
@@ -234,8 +274,13 @@ class Settings(Struct, frozen=True, kw_only=True):
         int, About("Services", PORT, "The port of the gap handler.", purpose="for the gap handler")
     ] = 9000
     gap_handler_url: Annotated[
-        str, About("Services", url("http", "https"), "Where a feeder reports gaps.", purpose="for the feeder")
-    ] = "http://gap-handler:9000/backfill"
+        str,
+        About(
+            "Services", url("http", "https"),
+            "Where a feeder has gaps repaired, such as http://gap-handler:9000/backfill; empty: it repairs them itself.",
+            default="none",
+        ),
+    ] = ""  # fmt: skip
     feature_update_interval: Annotated[
         float,
         About(
@@ -280,6 +325,32 @@ class Settings(Struct, frozen=True, kw_only=True):
     def stream_url(self) -> str:
         """Base URL of the live streams."""
         return self.binance_stream_url or self.venue.stream_url
+
+    @property
+    def record(self) -> str:
+        """The store that this machine's processes write: STORE, or LOCAL_STORE where that is a shared database."""
+        return self.local_store if self.is_shared else self.store
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether STORE is a shared database."""
+        return self.store.startswith(("postgresql://", "postgres://"))
+
+    @property
+    def database_url(self) -> str:
+        """The shared database: STORE where that is one, else what DB_HOST and the others name.
+
+        Raises:
+            ConfigError: no password is given.
+        """
+        tls = {"sslmode": self.db_sslmode.value} | ({"sslrootcert": self.db_sslrootcert} if self.db_sslrootcert else {})
+        if self.is_shared:
+            given = dict(parse_qsl(urlsplit(self.store).query))
+            return urlunsplit(urlsplit(self.store)._replace(query=urlencode(tls | given)))
+        if not self.db_password:
+            raise ConfigError("DB_PASSWORD is not set: give the password of DB_USER, or name the database with STORE=postgresql://...")
+        who = f"{quote(self.db_user, safe='')}:{quote(self.db_password, safe='')}"
+        return f"postgresql://{who}@{self.db_host}:{self.db_port}/{quote(self.db_name, safe='')}?{urlencode(tls)}"
 
     @property
     def api_url(self) -> str:

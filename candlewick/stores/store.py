@@ -100,6 +100,46 @@ class WriteResult(NamedTuple):
     unchanged: int
     changed: tuple[tuple[Rows, Rows], ...]
     refused: tuple[tuple[Rows, Rows], ...]
+    sequence: int = 0
+    """Under which its changes were logged; 0 where nothing was kept, or nothing is logged."""
+
+
+class ChangeKind(IntEnum):
+    """What a change was of."""
+
+    ROWS = 1
+    ABSENCES = 2
+    STATE = 3
+
+
+class Change(NamedTuple):
+    """One entry of the log of changes: what to read again to know all that a write left behind.
+
+    Entries of one write share its sequence. They name what was touched and hold no values: who follows reads those as
+    they stand by then, so that the same entry may be followed twice and a late follower skips what was replaced since.
+    """
+
+    sequence: int
+    kind: ChangeKind
+    series: Series | None
+    """None for a state."""
+    span: Span | None
+    """From the first touched open time to just after the last one; None but for rows."""
+    rows: int
+    """How many rows were kept in `span`; 0 but for rows."""
+    key: str
+    """The state's key; empty otherwise."""
+
+
+class ChangeRange(NamedTuple):
+    """What the log holds: sequences `first` to `last`. `last` only grows; `first` is `last + 1` where nothing is kept."""
+
+    first: int
+    last: int
+
+
+LOGGED_STATES = ("certificate:", "file:", "rebuilt:", "listing:", "gap:")
+"""Keys of states whose changes are logged begin like this: outputs want them."""
 
 
 class StoreReader(Protocol):
@@ -147,6 +187,12 @@ class StoreReader(Protocol):
     def states(self, prefix: str) -> dict[str, bytes]:
         """Every small value whose key begins with `prefix`, by key."""
 
+    def change_range(self) -> ChangeRange:
+        """What the log of changes holds; `(1, 0)` where changes were never logged."""
+
+    def changes(self, after: int, limit: int) -> list[Change]:
+        """Logged changes with sequences above `after`, in order: whole writes, until `limit` entries or more are found."""
+
     def close(self) -> None:
         """Let go of it; idempotent."""
 
@@ -186,6 +232,15 @@ class Store(StoreReader, Protocol):
 
     def set_states(self, values: Mapping[str, bytes | None]) -> None:
         """Keep several small values, or forget those that are None: all of them or none."""
+
+    def identity(self) -> str:
+        """A name nobody else's store has, given when it is first asked for: 32 hexadecimal digits."""
+
+    def log_changes(self) -> int:
+        """From now on, across restarts, log every change with the write that makes it; returns the last sequence."""
+
+    def drop_changes(self, through: int) -> None:
+        """Forget the log up to and with this sequence: everybody who follows it has passed that."""
 
 
 def to_row(number: int, source: Source, candle: Candle) -> tuple[int | float, ...]:

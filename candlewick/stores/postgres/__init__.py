@@ -1,0 +1,1 @@
+"""The shared database: PostgreSQL, with TimescaleDB's features where that extension is there."""
