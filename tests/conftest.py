@@ -1,9 +1,12 @@
-"""Fixtures for every test: where the recordings of the real exchange are."""
+"""Fixtures for every test: where the recordings of the real exchange are, and real databases."""
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.servers.postgres import DEBIAN, PostgresServer, default_binaries
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +17,49 @@ def recordings() -> Path:
     if not folder.is_dir():
         pytest.skip(f"recordings of the real exchange are not at {folder} (set CANDLEWICK_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres_servers() -> Iterator[Callable[[Path | None], PostgresServer]]:
+    """Servers by the folder of their binaries, each started when first asked for and stopped at the end."""
+    servers: dict[Path, PostgresServer] = {}
+
+    def server_of(binaries: Path | None) -> PostgresServer:
+        if binaries is None or not (binaries / "postgres").exists():
+            pytest.skip(f"no PostgreSQL in {binaries or 'sight'} (set CANDLEWICK_POSTGRES_BIN to a folder that has it)")
+        if binaries not in servers:
+            servers[binaries] = PostgresServer(binaries)
+            servers[binaries].start()
+        return servers[binaries]
+
+    yield server_of
+    for server in servers.values():
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(postgres_servers: Callable[[Path | None], PostgresServer]) -> PostgresServer:
+    """A running PostgreSQL server; a test may stop, kill or pause it."""
+    return postgres_servers(default_binaries())
+
+
+@pytest.fixture
+def database_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """The address of a fresh, empty database."""
+    yield from _database(postgres_server)
+
+
+@pytest.fixture(params=["default", "oldest"])
+def each_postgres_url(
+    request: pytest.FixtureRequest, postgres_servers: Callable[[Path | None], PostgresServer]
+) -> Iterator[str]:
+    """A fresh, empty database, once on the default server and once on the oldest one that is supported."""
+    yield from _database(postgres_servers(default_binaries() if request.param == "default" else DEBIAN))
+
+
+def _database(server: PostgresServer) -> Iterator[str]:
+    server.revive()
+    url = server.new_database()
+    yield url
+    server.revive()
+    server.drop_database(url)
