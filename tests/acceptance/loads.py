@@ -281,7 +281,9 @@ class _Play:
     def _is_true(self, time: int, reason: Reason, now: int) -> bool:
         first = self._interval.floor(self._first)
         if reason is Reason.PENDING:
-            return self._interval.next(time) > now - (LATE if self._interval.nominal <= DAY else 45 * DAY) - HOUR
+            if self._interval.nominal <= DAY:
+                return time - time % DAY + DAY > now - LATE - HOUR  # the file of its day
+            return self._interval.next(time) > now - 45 * DAY - HOUR
         if time in self._truth:
             return False
         if reason is Reason.NOT_LISTED:

@@ -15,7 +15,7 @@ from candlewick.stores.store import Absence, Reason
 LATE = 8 * DAY
 """A day's file is called late, and not absent, for so long after its day; as seen, it comes up to a week late."""
 LATE_LONG = 45 * DAY
-"""The same of intervals that have monthly files only."""
+"""The same of intervals that have monthly files only, after the candle."""
 
 NOT_PUBLISHED, NO_ROW, REJECTED = "not published", "no row", "rejected"
 LATER = "later candles, none of these"
@@ -82,16 +82,16 @@ def sort_holes(
         after = common(left, [Span(trading.after_last, 1 << 62)])
         absences += [_absence(one, Reason.DELISTED, trading.last_asked) for one in after]
         left = without(left, after)
-    late = LATE if interval.nominal <= DAY else LATE_LONG
+    late_from = _late_from(interval, now)
     missing: list[Span] = []
-    for hole in _cut(left, asked):
+    for hole in _cut(left, asked, late_from):
         about = [one for one in asked if one.span.start <= hole.start and hole.end <= one.span.end]
         rest = [one for one in about if one.who is Way.REST]
         files = [one for one in about if one.who is not Way.REST]
         published = any(one.answer != NOT_PUBLISHED for one in files)
         # What somebody has, however it looks, is no outage: it stays missing.
         could_not = bool(common([hole], unasked)) or any(one.answer.startswith(UNUSABLE) for one in about)
-        waits = not published and hole.end > now - late
+        waits = not published and hole.start >= late_from
         if (waits and not could_not and any(one.answer != NOTHING_LATER for one in rest)) or (
             waits and could_not and files and not rest
         ):
@@ -101,6 +101,16 @@ def sort_holes(
         else:
             missing.append(hole)
     return Sorted(absences, join(missing))
+
+
+def _late_from(interval: Interval, now: int) -> int:
+    """The first grid time whose file, if it is not there, is late; earlier ones are absent.
+
+    All candles of a day wait for one file, so its day counts, and not how far into it a hole reaches.
+    """
+    if interval.nominal <= DAY:
+        return now - LATE - (now - LATE) % DAY
+    return interval.floor(now - LATE_LONG)
 
 
 def _proves(files: Sequence[Asked], rest: Sequence[Asked]) -> bool:
@@ -142,9 +152,9 @@ def _evidence(span: Span, reason: Reason, entries: Iterable[dict[str, Any]]) -> 
     return json.dumps({"asked": [newest[key] for key in sorted(newest)], "conclusion": _CONCLUSIONS[reason]})
 
 
-def _cut(holes: Sequence[Span], asked: Sequence[Asked]) -> list[Span]:
-    """The holes, cut where what was asked about them changes."""
-    edges = sorted({edge for one in asked for edge in one.span})
+def _cut(holes: Sequence[Span], asked: Sequence[Asked], late_from: int) -> list[Span]:
+    """The holes, cut where what was asked about them changes, and where files that are not there begin to be late."""
+    edges = sorted({late_from, *(edge for one in asked for edge in one.span)})
     pieces: list[Span] = []
     for hole in holes:
         inside = edges[bisect_right(edges, hole.start) : bisect_left(edges, hole.end)]
