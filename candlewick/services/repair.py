@@ -55,6 +55,8 @@ class Mended(NamedTuple):
     """The end of the span, or where its candles end when REST had none after that."""
     whole: bool
     counts: "_Counts"
+    fetched: int = 0
+    """Candles of the span that REST gave, those that were held already included."""
 
 
 class _Counts(NamedTuple):
@@ -75,6 +77,7 @@ class _Seen(NamedTuple):
     asked: Span
     latest: int
     broken: list[int]
+    fetched: int
 
     def proves(self, hole: Span) -> bool:
         """Whether it showed a later candle than those of the hole."""
@@ -87,9 +90,11 @@ class Repairer:
     def __init__(
         self, client: RestClient, recorder: Recorder, *, clock: Clock, tell: Callable[[Event], None],
         on_mended: Callable[[Mended], None] = lambda _: None, ask_again_s: float = ASK_AGAIN_S, workers: int = 4,
+        on_later: Callable[[Job], None] | None = None,
     ) -> None:  # fmt: skip
+        """`on_later` is given, when its time has come, what has to be asked for once more; `request` where it is None."""
         self._client, self._recorder, self._clock, self._tell = client, recorder, clock, tell
-        self._on_mended = on_mended
+        self._on_mended, self._on_later = on_mended, on_later or self.request
         self._workers = workers
         self._ask_again = int(ask_again_s * SECOND)
         self._jobs: dict[tuple[Series, int], Job] = {}
@@ -182,7 +187,10 @@ class Repairer:
         return interval.floor(self._clock.now() - int(SETTLE_S * SECOND))
 
     def extent(self, series: Series, start: int | None) -> tuple[int | None, int]:
-        """Where a scan of a series begins and ends: at its first hole since `start`, after its newest candle."""
+        """Where a scan of a series begins and ends: at its first hole since `start`, after its newest candle.
+
+        To be called on the store's thread.
+        """
         held = self._recorder.store.read(series, start, columns=["open_time"])["open_time"]
         end = series.interval.next(int(held[-1])) if len(held) else self.settled_end(series.interval)
         if start is None and not len(held):
@@ -229,8 +237,8 @@ class Repairer:
         series, interval = job.series, job.series.interval
         start, settled = interval.ceil(job.span.start), self.settled_end(interval)
         span = Span(start, max(start, min(job.span.end, settled)))
-        holes = self._missing(series, span)
-        for hole in self.holes.find(series, self._after_first(series, holes)):
+        holes, gaps = await self._recorder.on_store(self._survey, series, span)
+        for hole in self.holes.find(series, gaps):
             self._tell(GapFound(series, hole, interval.count(hole), job.cause))
         whole = [span] if job.whole and span.start < span.end else []
         seen = [await self._ask(job, asked, settled) for asked in whole or _joined(holes, interval, settled)]
@@ -241,27 +249,34 @@ class Repairer:
     async def _ask(self, job: Job, asked: Span, settled: int) -> "_Seen":
         """Keep what REST has of a span; returns what it showed."""
         series, interval = job.series, job.series.interval
-        latest = 0
+        latest = fetched = 0
         broken: list[int] = []
         async for page in self._client.klines_span(series.symbol, interval, asked, job.priority):
             if candles := [one for one in page.candles if asked.start <= one.open_time < asked.end]:
                 latest = candles[-1].open_time
+                fetched += sum(job.span.start <= one.open_time < job.span.end for one in candles)
                 rejected = await self._recorder.write(to_rows(self._recorder.numbers[series], Source.REST, candles))
                 broken += [one.open_time for one in rejected if one.series == series]
         if asked.end < settled and latest < interval.previous(asked.end):
             # Nothing at the end of the span: whether the exchange has anything after it decides what that means.
             after = await self._client.klines(series.symbol, interval, asked.end, settled, job.priority)
             latest = after[0].open_time if after else latest
-        return _Seen(asked, latest, broken)
+        return _Seen(asked, latest, broken, fetched)
 
     def _later(self, job: Job, span: Span) -> None:
         """Ask for the rest of a span once what is over of it now has settled: once, and not candle by candle."""
         interval, now = job.series.interval, self._clock.now()
         over = max(interval.next(span.start), min(interval.floor(now), span.end))
         due_s = (over - now) / SECOND + SETTLE_S
-        self._clock.call_later(max(due_s, 1.0), lambda: self.request(job._replace(span=span)))
+        self._clock.call_later(max(due_s, 1.0), lambda: self._on_later(job._replace(span=span)))
 
-    def _missing(self, series: Series, span: Span) -> list[Span]:
+    def _survey(self, series: Series, span: Span) -> tuple[list[Span], list[Span]]:
+        """What is missing in a span, and which of it are gaps."""
+        holes = self.missing(series, span)
+        return holes, self._after_first(series, holes)
+
+    def missing(self, series: Series, span: Span) -> list[Span]:
+        """What of a span on the grid has neither a candle nor a reason that lasts; to be called on the store's thread."""
         if span.start >= span.end:
             return []
         held = self._recorder.store.read(series, span.start, span.end, columns=["open_time"])["open_time"]
@@ -281,7 +296,8 @@ class Repairer:
         """Say what became of every hole; call absent what REST has twice shown not to have."""
         series, interval = job.series, job.series.interval
         broken = sorted(time for one in seen for time in one.broken)
-        left = _apart(self._missing(series, span), broken, interval) if holes else []
+        left = await self._recorder.on_store(self.missing, series, span) if holes else []
+        left = _apart(left, broken, interval)
         # A hole of which REST showed a later candle, but none of its own, may be the exchange's.
         shown = [hole for hole in left if hole.start not in broken and any(one.proves(hole) for one in seen)]
         absent = self._proved_absent(series, span, shown)
@@ -295,7 +311,7 @@ class Repairer:
         if still and any(hole in shown for hole in still):
             again = Span(still[0].start, still[-1].end)
             self._clock.call_later(
-                self._ask_again / SECOND, lambda: self.request(Job(series, again, REPAIR, job.cause))
+                self._ask_again / SECOND, lambda: self._on_later(Job(series, again, REPAIR, job.cause))
             )
         until = span.end
         if still and still[-1].end == span.end and still[-1] not in shown:
@@ -305,7 +321,7 @@ class Repairer:
         counts = _Counts(
             interval.count(span), recovered, sum(map(interval.count, absent)), sum(map(interval.count, still))
         )
-        mended = Mended(series, span, until, job.whole, counts)
+        mended = Mended(series, span, until, job.whole, counts, sum(one.fetched for one in seen))
         self._on_mended(mended)
         return mended
 
