@@ -1,6 +1,6 @@
-"""What a store knows of where its rows came from: the ledger of archive files, and when a symbol traded.
+"""What a store knows of where its rows came from: the ledger of archive files, when a symbol traded, which gaps there were.
 
-Both are small values of the store's state, so that every kind of store keeps them.
+All are small values of the store's state, so that every kind of store keeps them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -70,6 +70,22 @@ class Listing(Struct, frozen=True):
     """Who said so."""
 
 
+class GapRecord(Struct, frozen=True):
+    """A run of grid times that did not come in time: found once, closed once every one of them is accounted for."""
+
+    series: str
+    span: Span
+    candles: int
+    detected_at: int
+    cause: str
+    closed_at: int | None = None
+    """When all of it was held or had its reason; None while it is open."""
+    recovered: int = 0
+    """Of `candles`, those that are held; known once it is closed."""
+    absent: int = 0
+    """Those that the exchange itself does not have."""
+
+
 def file_records(reader: StoreReader, series: Series) -> list[FileRecord]:
     """The ledger of a series, by time, months before their days.
 
@@ -122,6 +138,32 @@ def certificate_of(reader: StoreReader, series: Series) -> bytes | None:
 def keep_certificate(store: Store, series: Series, document: bytes | None) -> None:
     """Keep a certificate of a series in place of the one before, or none."""
     store.set_state(f"certificate:{series}", document)
+
+
+def gap_key(record: GapRecord) -> str:
+    """The key of a gap: a series has one that begins at a time."""
+    return f"gap:{record.series}:{record.span.start}"
+
+
+def keep_gap(store: Store, record: GapRecord) -> None:
+    """Keep a gap in place of the one that begins when it does."""
+    keep_gaps(store, [record])
+
+
+def keep_gaps(store: Store, records: Iterable[GapRecord], gone: Iterable[GapRecord] = ()) -> None:
+    """Keep gaps, and forget those that are `gone`, all or nothing."""
+    values: dict[str, bytes | None] = {gap_key(one): None for one in gone}
+    store.set_states(values | {gap_key(one): msgspec.json.encode(one) for one in records})
+
+
+def gap_records(reader: StoreReader) -> list[GapRecord]:
+    """Every gap that is kept, by series and time.
+
+    Raises:
+        StoreDamaged: an entry cannot be read.
+    """
+    records = [_decoded(value, GapRecord, key) for key, value in reader.states("gap:").items()]
+    return sorted(records, key=lambda one: (one.series, one.span))
 
 
 def _decoded(value: bytes, kind: type[T], key: str) -> T:
