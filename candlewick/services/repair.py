@@ -7,7 +7,7 @@ some time apart, and both times had a later candle but not this one.
 import asyncio
 import heapq
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from candlewick.clock import SECOND, Clock, Timer
@@ -91,8 +91,13 @@ class Repairer:
         self, client: RestClient, recorder: Recorder, *, clock: Clock, tell: Callable[[Event], None],
         on_mended: Callable[[Mended], None] = lambda _: None, ask_again_s: float = ASK_AGAIN_S, workers: int = 4,
         on_later: Callable[[Job], None] | None = None,
+        elsewhere: Callable[[Job, list[Span]], Awaitable[bool]] | None = None,
     ) -> None:  # fmt: skip
-        """`on_later` is given, when its time has come, what has to be asked for once more; `request` where it is None."""
+        """`on_later` is given, when its time has come, what has to be asked for once more; `request` where it is None.
+
+        `elsewhere` may fill the gaps of a job before REST is asked; it says whether it kept anything.
+        """
+        self._elsewhere = elsewhere
         self._client, self._recorder, self._clock, self._tell = client, recorder, clock, tell
         self._on_mended, self._on_later = on_mended, on_later or self.request
         self._workers = workers
@@ -241,7 +246,10 @@ class Repairer:
         for hole in self.holes.find(series, gaps):
             self._tell(GapFound(series, hole, interval.count(hole), job.cause))
         whole = [span] if job.whole and span.start < span.end else []
-        seen = [await self._ask(job, asked, settled) for asked in whole or _joined(holes, interval, settled)]
+        left = holes
+        if self._elsewhere is not None and gaps and await self._elsewhere(job, gaps):
+            left, _ = await self._recorder.on_store(self._survey, series, span)
+        seen = [await self._ask(job, asked, settled) for asked in whole or _joined(left, interval, settled)]
         if job.span.end > span.end:
             self._later(job, Span(span.end, job.span.end))
         return await self._account(job, span, holes, seen)
