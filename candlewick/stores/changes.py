@@ -9,14 +9,23 @@ from typing import Any
 import numpy as np
 
 from candlewick.market import Interval
-from candlewick.stores import rule
+from candlewick.stores import change_log, rule
 from candlewick.stores.blocks.decode import Block
 from candlewick.stores.blocks.parallel import in_threads
+from candlewick.stores.environment import CHANGES
 from candlewick.stores.grid import BLOCK_SLOTS, Int64s, block_of, blocks, slot_starts
 from candlewick.stores.journal import ENTRY_ROWS, KEY, Flags, pack_entry
 from candlewick.stores.rule import Outcome, Outcomes
 from candlewick.stores.store import ROW, Rows, WriteResult
-from candlewick.stores.tables import BLOCK_KEY, NUMBER_KEY, REVISION_KEY, Packer, block_rows, block_times
+from candlewick.stores.tables import (
+    BLOCK_KEY,
+    NUMBER_KEY,
+    REVISION_KEY,
+    SEQUENCE_KEY,
+    Packer,
+    block_rows,
+    block_times,
+)
 from candlewick.stores.writer_state import WriterState
 
 DIRECT_ROWS = 512
@@ -29,7 +38,7 @@ class Changes:
     """One transaction of the writer; `state` is changed along with it, and rolled back by the caller if it fails."""
 
     def __init__(self, txn: Any, databases: dict[str, Any], state: WriterState) -> None:  # noqa: ANN401  # lmdb's own
-        self._txn = txn
+        self.txn = txn
         self._databases = databases
         self._state = state
 
@@ -37,6 +46,7 @@ class Changes:
         """Apply the write rule to rows that `rule.checked` has let pass."""
         outcomes: list[Outcomes] = []
         pairs: list[tuple[int, Rows, Rows]] = []
+        kept: list[Rows] = []
         for batch in rule.rounds(rows):
             outcome = self._judge(batch, pairs)
             outcomes.append(outcome)
@@ -44,10 +54,25 @@ class Changes:
             new = outcome == Outcome.INSERTED
             if keep.all():
                 self._keep(batch, new)
+                kept.append(batch)
             elif keep.any():
-                self._keep(batch[keep], new[keep])
+                kept.append(batch[keep])
+                self._keep(kept[-1], new[keep])
         self._revise([held for outcome, held, _ in pairs if outcome == Outcome.CHANGED])
-        return rule.result(np.concatenate(outcomes), pairs)
+        sequence = self.log(change_log.pack_rows(rule.as_one(kept), self._state.apart)) if kept and self.logs else 0
+        return rule.result(np.concatenate(outcomes), pairs, sequence)
+
+    @property
+    def logs(self) -> bool:
+        """Whether changes are logged."""
+        return CHANGES in self._databases
+
+    def log(self, value: bytes) -> int:
+        """Log what the transaction changes; returns its sequence."""
+        sequence = self._state.log.following
+        self.txn.put(SEQUENCE_KEY.pack(sequence), value, db=self._databases[CHANGES], append=True)
+        self._state.log = self._state.log.advanced()
+        return sequence
 
     def fold(self, number: int, through: int) -> None:
         """Move the rows of a series out of the journal, up to entry `through`, into blocks."""
@@ -58,7 +83,7 @@ class Changes:
 
     def drop_entries(self, through: int) -> None:
         """Remove journal entries that every series has been folded beyond."""
-        with self._txn.cursor(db=self._databases["journal"]) as cursor:
+        with self.txn.cursor(db=self._databases["journal"]) as cursor:
             while cursor.first() and KEY.unpack(cursor.key())[0] <= through:
                 cursor.delete()
 
@@ -94,7 +119,7 @@ class Changes:
 
     def _block(self, number: int, home: int, wanted: Int64s | None = None) -> Rows:
         """The rows of a block; only those around `wanted`, if given."""
-        data = self._txn.get(BLOCK_KEY.pack(number, home), db=self._databases["blocks"])
+        data = self.txn.get(BLOCK_KEY.pack(number, home), db=self._databases["blocks"])
         if data is None:
             return np.empty(0, ROW)
         series = self._state.series[number]
@@ -118,7 +143,7 @@ class Changes:
         for start in range(0, len(rows), ENTRY_ROWS):
             part = slice(start, start + ENTRY_ROWS)
             sequence = journal.last + 1
-            self._txn.put(
+            self.txn.put(
                 KEY.pack(sequence), pack_entry(rows[part], new[part]), db=self._databases["journal"], append=True
             )
             journal.append(sequence, rows[part], new[part])
@@ -146,20 +171,20 @@ class Changes:
         pack = Packer(interval).pack
         packed = in_threads([partial(pack, merged, home) for home, merged, _ in pieces], len(rows), _PARALLEL_ROWS)
         for (home, merged, before), data in zip(pieces, packed, strict=True):
-            self._txn.put(BLOCK_KEY.pack(number, home), data, db=self._databases["blocks"])
+            self.txn.put(BLOCK_KEY.pack(number, home), data, db=self._databases["blocks"])
             first, last = int(merged["open_time"][0]), int(merged["open_time"][-1])
             totals["first"] = min(first, int(totals["first"][0])) if totals["rows"][0] else first
             totals["last"] = max(last, int(totals["last"][0]))
             totals["rows"] += len(merged) - before
-        self._txn.put(NUMBER_KEY.pack(number), totals.tobytes(), db=self._databases["totals"])
+        self.txn.put(NUMBER_KEY.pack(number), totals.tobytes(), db=self._databases["totals"])
 
     def _revise(self, replaced: list[Rows]) -> None:
         """Keep rows that others have replaced."""
         database = self._databases["revisions"]
-        count = self._txn.stat(database)["entries"] if replaced else 0
+        count = self.txn.stat(database)["entries"] if replaced else 0
         for at, row in enumerate(replaced, count):
             key = REVISION_KEY.pack(int(row["series"][0]), int(row["open_time"][0]), at)
-            self._txn.put(key, row.tobytes(), db=database)
+            self.txn.put(key, row.tobytes(), db=database)
 
 
 def _by_block(interval: Interval, times: Int64s) -> Iterator[tuple[int, slice]]:

@@ -28,6 +28,7 @@ WORKPLACE = "compacting"
 
 _BLOCKS_AT_ONCE = 16
 _FOLD_ROWS = 65_536
+_CHANGES_AT_ONCE = 10_000
 
 # LMDB's meta page (0.9, 64-bit): a page header of 16 bytes that begins with the page's number, then magic, version,
 # address, map size, two databases of 48 bytes (the first begins with the page size), last page, transaction id.
@@ -62,7 +63,7 @@ def compact(folder: Path) -> Compacted:
     try:
         _clear(workplace)
         before = file.stat().st_size
-        told = fingerprint(store)
+        told = _told(store)
         while store.fold(_FOLD_ROWS):
             pass
         _copy(store, workplace)
@@ -92,6 +93,17 @@ def fingerprint(reader: StoreReader) -> dict[str, str]:
     for name, value in zip(("state", "quarantine"), kept, strict=True):
         hashes[name] = hashlib.sha256(msgspec.msgpack.encode(value)).hexdigest()
     return hashes
+
+
+def _told(reader: StoreReader) -> dict[str, str]:
+    """The fingerprint, and that of the log of changes, which two stores that hold the same need not have in common."""
+    first, last = reader.change_range()
+    sha256 = hashlib.sha256(f"{first} {last}".encode())
+    after = first - 1
+    while changes := reader.changes(after, _CHANGES_AT_ONCE):
+        sha256.update("\n".join(map(str, changes)).encode())
+        after = changes[-1].sequence
+    return {**fingerprint(reader), "log of changes": sha256.hexdigest()}
 
 
 def _pieces(reader: StoreReader, series: Series, first: int | None, last: int | None) -> Iterator[Rows]:
@@ -165,7 +177,7 @@ def _number(file: Path, transaction: int) -> None:
 def _compare(told: dict[str, str], workplace: Path) -> None:
     reader = LmdbReader.at(workplace)
     try:
-        copied = fingerprint(reader)
+        copied = _told(reader)
     finally:
         reader.close()
     different = [name for name in {**told, **copied} if told.get(name) != copied.get(name)]

@@ -19,6 +19,10 @@ from candlewick.errors import StoreDamaged, StoreError, StoreFull, StoreTooNew
 
 FORMAT = 1
 DATABASES = ("meta", "series", "totals", "journal", "blocks", "revisions", "absences", "quarantine", "state")
+FORMAT_WITH_CHANGES = 2
+"""A store whose changes are logged: a program that does not know of it would change it without a word in the log."""
+CHANGES = "changes"
+"""The database of a store of format 2 only."""
 FIRST_MAP_SIZE = 1 << 30
 
 _LARGEST_STEP = 16 << 30
@@ -189,6 +193,26 @@ class Environment:
             except lmdb.MapFullError:
                 self._grow()
 
+    def log_changes(self) -> None:
+        """Make the database of changes, and the store one of format 2."""
+        while CHANGES not in self.databases:
+            try:
+                # LMDB wants nobody else to be inside while a database is opened.
+                with explained(self.path), self._gate.alone(), self._env.begin(write=True) as txn:
+                    made = self._env.open_db(CHANGES.encode(), txn=txn)
+                    txn.put(b"format", str(FORMAT_WITH_CHANGES).encode(), db=self.databases["meta"])
+            except lmdb.MapFullError:
+                self._grow()
+            else:
+                self.databases[CHANGES] = made
+
+    def find_changes(self) -> bool:
+        """Whether there is a database of changes, which another process may have made since this one opened the file."""
+        if CHANGES not in self.databases:
+            with explained(self.path), self._gate.alone():
+                self.databases |= _changes_in(self._env)
+        return CHANGES in self.databases
+
     def _is_replaced(self) -> bool:
         """Whether another file stands at the path: the store was compacted."""
         try:
@@ -223,7 +247,7 @@ class Environment:
         inode = 0 if new else self._inode_now()  # before it is opened: a later one is noticed when it is read
         try:
             env = lmdb.open(
-                str(self.path), map_size=map_size if write else 0, readonly=not write, max_dbs=len(DATABASES),
+                str(self.path), map_size=map_size if write else 0, readonly=not write, max_dbs=len(DATABASES) + 1,
                 max_readers=_MOST_READERS,
             )  # fmt: skip
         except lmdb.Error:
@@ -265,7 +289,8 @@ class Environment:
     def _prepare(self, env: Any, *, write: bool) -> dict[str, Any]:  # noqa: ANN401  # as above
         """The databases of a store, made if nothing is there."""
         if not self._is_empty(env):
-            return {name: env.open_db(name.encode(), create=False) for name in DATABASES}
+            databases = {name: env.open_db(name.encode(), create=False) for name in DATABASES}
+            return databases | _changes_in(env)
         if not write:
             raise StoreError(f"the store at {self.path} is empty: write it first, or name another with --store")
         with env.begin(write=True) as txn:
@@ -285,12 +310,19 @@ class Environment:
             found = txn.get(b"format", db=meta)
         if found is None or not bytes(found).isdigit():
             raise StoreDamaged(f"the store at {self.path} does not say which format it has: restore it from a copy")
-        if int(found) > FORMAT:
+        if int(found) > FORMAT_WITH_CHANGES:
             raise StoreTooNew(
-                f"the store at {self.path} has format {int(found)}, this program reads up to {FORMAT}: "
+                f"the store at {self.path} has format {int(found)}, this program reads up to {FORMAT_WITH_CHANGES}: "
                 "upgrade candlewick; nothing was changed"
             )
         return False
+
+
+def _changes_in(env: Any) -> dict[str, Any]:  # noqa: ANN401  # lmdb's own
+    try:
+        return {CHANGES: env.open_db(CHANGES.encode(), create=False)}
+    except lmdb.NotFoundError:
+        return {}
 
 
 @contextmanager

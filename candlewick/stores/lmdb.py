@@ -6,6 +6,7 @@ time. docs/store-format.md says what is where.
 
 import contextlib
 import threading
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
@@ -15,11 +16,11 @@ import numpy as np
 
 from candlewick.errors import StoreError, StoreFull
 from candlewick.market import Series
-from candlewick.stores import rule
+from candlewick.stores import change_log, rule
 from candlewick.stores.changes import Changes
-from candlewick.stores.environment import FIRST_MAP_SIZE, Environment, share
+from candlewick.stores.environment import CHANGES, FIRST_MAP_SIZE, Environment, share
 from candlewick.stores.reader import LmdbReader
-from candlewick.stores.store import Absence, Quarantined, Rows, WriteResult
+from candlewick.stores.store import LOGGED_STATES, Absence, Quarantined, Rows, WriteResult
 from candlewick.stores.tables import NUMBER_KEY, SEQUENCE_KEY
 from candlewick.stores.writer_lock import WriterLock
 from candlewick.stores.writer_state import WriterState
@@ -34,6 +35,7 @@ _JOURNAL_ROWS_A_SERIES = 32  # the fewer at a time, the more often each series' 
 _SLICE_ROWS = 256
 _SERIES_AT_CLOSE = 300  # a third of a second; the journal of more is left as it is, nothing is lost by that
 _MOST_QUARANTINED = 10_000
+_IDENTITY = b"identity"
 
 
 class LmdbStore(LmdbReader):
@@ -156,7 +158,9 @@ class LmdbStore(LmdbReader):
         value = msgspec.msgpack.encode(rule.in_order(absences))
         with self._writing:
             self._check_open()
-            self._put("absences", NUMBER_KEY.pack(self.number(series)), value if absences else None)
+            number = self.number(series)
+            logged = change_log.pack_absences(number)
+            self._put("absences", {NUMBER_KEY.pack(number): value if absences else None}, logged)
 
     def set_state(self, key: str, value: bytes | None) -> None:
         """Keep a small value, or forget it."""
@@ -166,16 +170,40 @@ class LmdbStore(LmdbReader):
         """Keep several small values, or forget those that are None: all of them or none."""
         with self._writing:
             self._check_open()
-            database = self._environment.databases["state"]
+            keys = [key for key in values if key.startswith(LOGGED_STATES)]
+            logged = change_log.pack_states(keys) if keys else None
+            self._put("state", {key.encode(): value for key, value in values.items()}, logged)
 
-            def change(txn: Any) -> None:  # noqa: ANN401  # lmdb's own
-                for key, value in values.items():
-                    if value is None:
-                        txn.delete(key.encode(), db=database)
-                    else:
-                        txn.put(key.encode(), value, db=database)
+    def identity(self) -> str:
+        """A name nobody else's store has: 32 hexadecimal digits."""
+        with self._writing:
+            self._check_open()
+            meta = self._environment.databases["meta"]
+            with self._environment.reading() as txn:
+                known = txn.get(_IDENTITY, db=meta)
+                if known is not None:
+                    return bytes(known).decode("ascii")
+            made = uuid.uuid4().hex
+            self._environment.commit(lambda txn: txn.put(_IDENTITY, made.encode(), db=meta))
+            return made
 
-            self._environment.commit(change)
+    def log_changes(self) -> int:
+        """From now on log every change with the write that makes it; returns the last sequence."""
+        with self._writing:
+            self._check_open()
+            self._environment.log_changes()
+            return self._state.log.last
+
+    def drop_changes(self, through: int) -> None:
+        """Forget the log up to and with this sequence."""
+        with self._writing:
+            self._check_open()
+            databases = self._environment.databases
+            through = min(through, self._state.log.last)
+            if CHANGES in databases and through >= self.change_range().first:
+                self._environment.commit(
+                    lambda txn: change_log.drop(txn, databases["meta"], databases[CHANGES], through)
+                )
 
     def quarantine(self, entries: Sequence[Quarantined]) -> None:
         """Keep entries; the oldest beyond 10,000 are dropped."""
@@ -228,9 +256,17 @@ class LmdbStore(LmdbReader):
             state.rollback(mark)
             raise
 
-    def _put(self, name: str, key: bytes, value: bytes | None) -> None:
+    def _put(self, name: str, values: Mapping[bytes, bytes | None], logged: bytes | None) -> None:
+        """Keep values, or remove those that are None; `logged` is for the log of changes."""
         database = self._environment.databases[name]
-        if value is None:
-            self._environment.commit(lambda txn: txn.delete(key, db=database))
-        else:
-            self._environment.commit(lambda txn: txn.put(key, value, db=database))
+
+        def change(changes: Changes) -> None:
+            for key, value in values.items():
+                if value is None:
+                    changes.txn.delete(key, db=database)
+                else:
+                    changes.txn.put(key, value, db=database)
+            if logged is not None and changes.logs:
+                changes.log(logged)
+
+        self._commit(change)

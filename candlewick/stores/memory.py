@@ -1,6 +1,8 @@
 """A store that lives as long as its process: for tests, and for looking around without a disk."""
 
 import threading
+import uuid
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,10 +10,22 @@ import numpy as np
 import numpy.typing as npt
 
 from candlewick.errors import StoreError
-from candlewick.market import Series
+from candlewick.market import Series, Span
 from candlewick.stores import rule
+from candlewick.stores.change_log import APART, entries_of
 from candlewick.stores.rule import Outcome
-from candlewick.stores.store import ROW, Absence, Quarantined, Rows, SeriesInfo, WriteResult
+from candlewick.stores.store import (
+    LOGGED_STATES,
+    ROW,
+    Absence,
+    Change,
+    ChangeKind,
+    ChangeRange,
+    Quarantined,
+    Rows,
+    SeriesInfo,
+    WriteResult,
+)
 
 _MOST_QUARANTINED = 10_000
 
@@ -28,6 +42,9 @@ class MemoryStore:
         self._absences: dict[Series, list[Absence]] = {}
         self._quarantine: list[Quarantined] = []
         self._state: dict[str, bytes] = {}
+        self._identity = uuid.uuid4().hex
+        self._changes: list[Change] | None = None
+        self._range = ChangeRange(1, 0)
         self._closed = False
 
     def announce(self, url: str) -> None:
@@ -47,10 +64,15 @@ class MemoryStore:
             rows = rule.checked(rows, len(self._rows))
             outcomes: list[rule.Outcomes] = []
             pairs: list[tuple[int, Rows, Rows]] = []
+            kept = []
             for batch in rule.rounds(rows):
                 parts = np.split(batch, np.flatnonzero(np.diff(batch["series"])) + 1)
-                outcomes += [self._write_series(part, pairs) for part in parts if len(part)]
-            result = rule.result(np.concatenate(outcomes or [np.empty(0, np.uint8)]), pairs)
+                judged = [self._write_series(part, pairs) for part in parts if len(part)]
+                outcomes += judged
+                if judged:
+                    kept.append(batch[rule.to_keep(np.concatenate(judged))])
+            sequence = self._log_rows(rule.as_one(kept)) if kept else 0
+            result = rule.result(np.concatenate(outcomes or [np.empty(0, np.uint8)]), pairs, sequence)
             self._revisions += [held for held, _ in result.changed]
             return result
 
@@ -66,6 +88,25 @@ class MemoryStore:
         if keep.any():  # into another array: whoever read the old one keeps what was read
             self._rows[number] = rule.overlay(held, rows[keep])
         return outcomes
+
+    def _log_rows(self, rows: Rows) -> int:
+        known = list(self._numbers)
+        apart = np.array([APART * series.interval.nominal for series in known], np.int64)
+        entries = entries_of(rows, apart).tolist() if len(rows) else []
+        return self._log(
+            [
+                Change(0, ChangeKind.ROWS, known[number], Span(first, last + 1), count, "")
+                for number, count, first, last in entries
+            ]
+        )
+
+    def _log(self, entries: Sequence[Change]) -> int:
+        if self._changes is None or not entries:
+            return 0
+        sequence = self._range.last + 1
+        self._changes += [entry._replace(sequence=sequence) for entry in entries]
+        self._range = self._range._replace(last=sequence)
+        return sequence
 
     def tidy(self) -> bool:
         """Nothing ever waits here."""
@@ -133,6 +174,7 @@ class MemoryStore:
         with self._opened():
             self.number(series)
             self._absences[series] = ordered
+            self._log([Change(0, ChangeKind.ABSENCES, series, None, 0, "")])
 
     def quarantined(self, limit: int = 100) -> list[Quarantined]:
         """The newest entries of the quarantine, newest first."""
@@ -166,6 +208,40 @@ class MemoryStore:
                     self._state.pop(key, None)
                 else:
                     self._state[key] = value
+            logged = [key for key in values if key.startswith(LOGGED_STATES)]
+            self._log([Change(0, ChangeKind.STATE, None, None, 0, key) for key in logged])
+
+    def identity(self) -> str:
+        """A name nobody else's store has: 32 hexadecimal digits."""
+        return self._identity
+
+    def log_changes(self) -> int:
+        """From now on log every change; returns the last sequence."""
+        with self._opened():
+            if self._changes is None:
+                self._changes = []
+            return self._range.last
+
+    def change_range(self) -> ChangeRange:
+        """What the log of changes holds; `(1, 0)` where changes were never logged."""
+        with self._opened():
+            return self._range
+
+    def changes(self, after: int, limit: int) -> list[Change]:
+        """Logged changes with sequences above `after`, in order (`StoreReader.changes`)."""
+        with self._opened():
+            known = self._changes or []
+            start = bisect_right(known, after, key=_sequence)
+            if start + limit >= len(known):
+                return known[start:]
+            return known[start : bisect_right(known, known[start + max(limit, 1) - 1].sequence, key=_sequence)]
+
+    def drop_changes(self, through: int) -> None:
+        """Forget the log up to and with this sequence."""
+        with self._opened():
+            if self._changes is not None:
+                del self._changes[: bisect_right(self._changes, through, key=_sequence)]
+                self._range = self._range._replace(first=max(self._range.first, min(through, self._range.last) + 1))
 
     def close(self) -> None:
         """Let go of it; idempotent."""
@@ -175,6 +251,10 @@ class MemoryStore:
         if self._closed:
             raise StoreError("the store in memory is closed: open another")
         return self._lock
+
+
+def _sequence(change: Change) -> int:
+    return change.sequence
 
 
 def _info(series: Series, rows: Rows) -> SeriesInfo:

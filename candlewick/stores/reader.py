@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from candlewick.errors import StoreDamaged, StoreError
 from candlewick.market import Series
-from candlewick.stores import rule
-from candlewick.stores.environment import Environment, share
+from candlewick.stores import change_log, rule
+from candlewick.stores.environment import CHANGES, Environment, share
 from candlewick.stores.journal import Journal, View
 from candlewick.stores.pages import PAGES
 from candlewick.stores.plan import Piece, Plan, fill
-from candlewick.stores.store import ROW, Absence, Quarantined, Rows, SeriesInfo
+from candlewick.stores.store import ROW, Absence, Change, ChangeRange, Quarantined, Rows, SeriesInfo
 from candlewick.stores.tables import NO_TOTALS, NUMBER_KEY, TOTALS, read_series, read_totals
 
 
@@ -161,6 +161,24 @@ class LmdbReader:
                         break
                     found[bytes(key).decode()] = bytes(value)
         return found
+
+    def change_range(self) -> ChangeRange:
+        """What the log of changes holds; `(1, 0)` where changes were never logged."""
+        self._check_open()
+        self._environment.find_changes()
+        with self._snapshot() as snapshot:
+            return change_log.range_of(snapshot.txn, snapshot.databases["meta"], snapshot.databases.get(CHANGES))
+
+    def changes(self, after: int, limit: int) -> list[Change]:
+        """Logged changes with sequences above `after`, in order (`StoreReader.changes`)."""
+        self._check_open()
+        if not self._environment.find_changes():
+            return []
+        with self._snapshot() as snapshot:
+            try:
+                return change_log.read(snapshot.txn, snapshot.databases[CHANGES], after, limit, list(self._numbers))
+            except ValueError as error:
+                raise self._damaged(str(error)) from None
 
     def close(self) -> None:
         """Let go of it; idempotent."""

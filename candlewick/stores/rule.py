@@ -72,6 +72,17 @@ def rounds(rows: Rows) -> list[Rows]:
     return [rows[order[rank == each]] for each in range(int(rank.max()) + 1)]
 
 
+def as_one(rounds: Sequence[Rows]) -> Rows:
+    """Rows of several rounds, ordered by series and time, each time once: the later round's."""
+    if len(rounds) == 1:
+        return rounds[0]
+    rows = np.concatenate(rounds)
+    series, times = rows["series"].astype(np.int64), np.ascontiguousarray(rows["open_time"])
+    order = np.lexsort((times, series))
+    last = np.concatenate(((np.diff(series[order]) != 0) | (np.diff(times[order]) != 0), [True]))
+    return rows[order[last]]
+
+
 def checked(rows: Rows, known: int) -> Rows:
     """The rows, contiguous, if a store that has given the numbers below `known` can take them.
 
@@ -91,7 +102,7 @@ def checked(rows: Rows, known: int) -> Rows:
     return np.ascontiguousarray(rows)
 
 
-def result(outcomes: Outcomes, pairs: Sequence[tuple[int, Rows, Rows]]) -> WriteResult:
+def result(outcomes: Outcomes, pairs: Sequence[tuple[int, Rows, Rows]], sequence: int) -> WriteResult:
     """The outcomes counted; `pairs` are the rows changed or refused, as (outcome, held, new)."""
     counts = [np.count_nonzero(outcomes == each) for each in Outcome]
     return WriteResult(
@@ -100,6 +111,7 @@ def result(outcomes: Outcomes, pairs: Sequence[tuple[int, Rows, Rows]]) -> Write
         unchanged=int(counts[Outcome.UNCHANGED] + counts[Outcome.RAISED]),
         changed=_pairs(Outcome.CHANGED, pairs),
         refused=_pairs(Outcome.REFUSED, pairs),
+        sequence=sequence,
     )
 
 

@@ -132,7 +132,11 @@ class Change(NamedTuple):
 
 
 class ChangeRange(NamedTuple):
-    """What the log holds: sequences `first` to `last`. `last` only grows; `first` is `last + 1` where nothing is kept."""
+    """What the log holds: sequences `first` to `last`. `last` only grows; `first` is `last + 1` where nothing is kept.
+
+    While a store is open for writing every logged write has the sequence after the one before; when it is opened again
+    sequences may be left out.
+    """
 
     first: int
     last: int

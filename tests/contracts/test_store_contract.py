@@ -104,7 +104,7 @@ def test_store_follows_the_write_rule(store: Store, held: Source, new: Source, e
     number = store.number(MINUTES)
     before = minutes(number, count, held)
     after = minutes(number, count, new, 1.5 if equal else 2.5)
-    assert store.write(before) == (count, 0, 0, (), ())
+    assert store.write(before) == (count, 0, 0, (), (), 0)
     outcome = RULE.get((held, new, equal), "unchanged")
     result = store.write(after)
     assert (result.inserted, result.confirmed, result.unchanged) == (
@@ -227,7 +227,7 @@ def test_store_refuses_rows_it_cannot_place(store: Store) -> None:
 
 def test_store_takes_no_rows(store: Store) -> None:
     """Writing nothing does nothing."""
-    assert store.write(np.empty(0, ROW)) == (0, 0, 0, (), ())
+    assert store.write(np.empty(0, ROW)) == (0, 0, 0, (), (), 0)
 
 
 def test_store_replaces_absences(store: Store) -> None:

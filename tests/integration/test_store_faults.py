@@ -164,10 +164,10 @@ def test_store_leaves_a_newer_format_alone(tmp_path: Path) -> None:
     with lmdb.open(str(tmp_path), max_dbs=9) as env:
         meta = env.open_db(b"meta")
         with env.begin(write=True) as txn:
-            txn.put(b"format", b"2", db=meta)
+            txn.put(b"format", b"3", db=meta)
     before = (tmp_path / "data.mdb").read_bytes()
     for write in (True, False):
-        with pytest.raises(StoreTooNew, match=r"has format 2, this program reads up to 1: upgrade"):
+        with pytest.raises(StoreTooNew, match=r"has format 3, this program reads up to 2: upgrade"):
             LmdbStore.open(tmp_path, write=write)
     assert (tmp_path / "data.mdb").read_bytes() == before
     assert writer_of(tmp_path) is None

@@ -1,0 +1,270 @@
+"""What every store's log of changes does: it names all that a write left behind, in order, until it is dropped."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import lmdb
+import numpy as np
+import pytest
+
+from candlewick.errors import StoreDamaged
+from candlewick.market import MINUTE, Interval, Market, Series, Span
+from candlewick.stores.compaction import compact
+from candlewick.stores.lmdb import LmdbReader, LmdbStore
+from candlewick.stores.memory import MemoryStore
+from candlewick.stores.store import ROW, Absence, Change, ChangeKind, ChangeRange, Reason, Rows, Source, Store
+
+MINUTES = Series(Market.SPOT, "BTCUSDT", Interval("1m"))
+HOURS = Series(Market.USDM, "ETHUSDT", Interval("1h"))
+START = 1_700_000_040_000_000
+ABSENCE = Absence(Span(START, START + MINUTE), Reason.EXCHANGE_OUTAGE, "{}")
+
+
+@pytest.fixture(params=["memory", "lmdb"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    opened = MemoryStore() if request.param == "memory" else LmdbStore.open(tmp_path / "store", write=True)
+    opened.number(MINUTES)
+    opened.number(HOURS)
+    yield opened
+    opened.close()
+
+
+def rows_at(series: Series, slots: list[int], source: Source = Source.LIVE, value: float = 1.5) -> Rows:
+    rows = np.zeros(len(slots), ROW)
+    rows["series"], rows["source"] = int(series == HOURS), source
+    rows["open_time"] = START + np.array(slots, np.int64) * series.interval.nominal
+    rows["close"] = value
+    return rows
+
+
+def touched(series: Series, first: int, last: int, rows: int) -> tuple[Series, Span, int]:
+    step = series.interval.nominal
+    return series, Span(START + first * step, START + last * step + 1), rows
+
+
+def logged(store: Store, after: int) -> list[tuple[Series | None, Span | None, int]]:
+    return [(one.series, one.span, one.rows) for one in store.changes(after, 1_000)]
+
+
+def test_nothing_is_logged_until_it_is_asked_for(store: Store) -> None:
+    """A store nobody follows has no log, and its writes no sequence."""
+    assert store.write(rows_at(MINUTES, [0, 1])).sequence == 0
+    assert store.change_range() == ChangeRange(1, 0)
+    assert store.changes(0, 10) == []
+    assert store.log_changes() == 0
+    assert store.write(rows_at(MINUTES, [1, 2])).sequence > 0
+    assert logged(store, 0) == [touched(MINUTES, 2, 2, 1)]
+
+
+def test_log_names_the_rows_that_stand(store: Store) -> None:
+    """Inserted, changed, confirmed and raised rows are named; unchanged and refused ones are not."""
+    store.log_changes()
+    store.write(rows_at(MINUTES, [0, 1, 2], Source.REST))
+    after = store.change_range().last
+    assert store.write(rows_at(MINUTES, [0, 1, 2], Source.REST)).sequence == 0
+    assert store.write(rows_at(MINUTES, [0, 1], Source.LIVE, 9.0)).sequence == 0
+    assert store.change_range().last == after
+    first = store.write(rows_at(MINUTES, [1], Source.ARCHIVE)).sequence
+    second = store.write(rows_at(MINUTES, [0, 2], Source.ARCHIVE, 2.5)).sequence
+    assert (first, second) == (after + 1, after + 2)
+    assert logged(store, after) == [touched(MINUTES, 1, 1, 1), touched(MINUTES, 0, 2, 2)]
+
+
+def test_log_parts_what_lies_far_apart(store: Store) -> None:
+    """Several series of one write, and rows thousands of candles apart, are entries of their own in one sequence."""
+    store.log_changes()
+    rows = np.concatenate([rows_at(HOURS, [5_000, 0, 1]), rows_at(MINUTES, [7, 20_000, 6, 4_100])])
+    sequence = store.write(rows).sequence
+    assert logged(store, 0) == [
+        touched(MINUTES, 6, 4_100, 3), touched(MINUTES, 20_000, 20_000, 1),
+        touched(HOURS, 0, 1, 2), touched(HOURS, 5_000, 5_000, 1),
+    ]  # fmt: skip
+    assert {change.sequence for change in store.changes(0, 10)} == {sequence}
+
+
+def test_log_counts_a_time_once(store: Store) -> None:
+    """A write that names one candle twice kept one."""
+    store.log_changes()
+    store.write(np.concatenate([rows_at(MINUTES, [0, 1], value=value) for value in (1.0, 2.0, 3.0)]))
+    assert logged(store, 0) == [touched(MINUTES, 0, 1, 2)]
+
+
+def test_log_names_absences_and_states(store: Store) -> None:
+    """Reasons by series; states by key, only those that outputs want, set or forgotten."""
+    store.log_changes()
+    store.set_absences(HOURS, [ABSENCE])
+    store.set_state("output:x", b"private")
+    store.set_states({"listing:spot:BTCUSDT": b"{}", "wanted": b"1", "gap:a": None})
+    first, *others = store.changes(0, 10)
+    assert first == Change(first.sequence, ChangeKind.ABSENCES, HOURS, None, 0, "")
+    assert others == [
+        Change(first.sequence + 1, ChangeKind.STATE, None, None, 0, key) for key in ("listing:spot:BTCUSDT", "gap:a")
+    ]
+
+
+def test_log_is_read_in_whole_writes(store: Store) -> None:
+    """A limit is passed rather than a write cut."""
+    store.log_changes()
+    for slot in range(4):
+        store.write(np.concatenate([rows_at(MINUTES, [slot]), rows_at(HOURS, [slot])]))
+    assert [len(store.changes(0, limit)) for limit in (1, 2, 3, 100)] == [2, 2, 4, 8]
+    last = store.changes(0, 3)[-1].sequence
+    assert len(store.changes(last, 100)) == 4
+    assert store.changes(store.change_range().last, 100) == []
+
+
+def test_log_is_dropped_from_its_start(store: Store) -> None:
+    """What is dropped is gone; what comes later goes on counting, also when nothing was left."""
+    assert store.log_changes() == 0
+    sequences = [store.write(rows_at(MINUTES, [slot])).sequence for slot in range(4)]
+    store.drop_changes(sequences[1])
+    assert store.change_range() == (sequences[1] + 1, sequences[3])
+    assert [change.sequence for change in store.changes(0, 10)] == sequences[2:]
+    store.drop_changes(sequences[0])
+    store.drop_changes(sequences[3] + 100)
+    assert store.change_range() == (sequences[3] + 1, sequences[3])
+    assert store.write(rows_at(MINUTES, [4])).sequence == sequences[3] + 1
+    assert store.log_changes() == sequences[3] + 1
+
+
+def test_identity_stays(store: Store) -> None:
+    """32 hexadecimal digits, the same whenever it is asked for, another's for another store."""
+    name = store.identity()
+    assert name == store.identity()
+    assert len(bytes.fromhex(name)) == 16
+    assert name != MemoryStore().identity()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_who_follows_the_log_has_it_all(store: Store, seed: int) -> None:
+    """Reading again what the log names gives every row as it stands, whatever was written in whatever order."""
+    rng = random.Random(seed)
+    store.log_changes()
+    copy: dict[tuple[Series, int], bytes] = {}
+    after = 0
+    for _ in range(60):
+        series = rng.choice([MINUTES, HOURS])
+        slots = [rng.randrange(30_000) for _ in range(rng.choice([1, 3, 700]))]
+        store.write(rows_at(series, slots, rng.choice(list(Source)), rng.choice([1.5, 2.5])))
+        while rng.random() < 0.4 and (changes := store.changes(after, rng.choice([1, 5, 100]))):
+            for change in changes:
+                copy |= {
+                    (change.series, row["open_time"].item()): row.tobytes()
+                    for row in store.read(change.series, *change.span)
+                }
+            after = changes[-1].sequence
+    for change in store.changes(after, 1_000_000):
+        copy |= {
+            (change.series, row["open_time"].item()): row.tobytes() for row in store.read(change.series, *change.span)
+        }
+    for series in (MINUTES, HOURS):
+        assert b"".join(copy[key] for key in sorted(copy) if key[0] == series) == store.read(series).tobytes()
+
+
+def test_log_outlives_the_writer(tmp_path: Path) -> None:
+    """A store that was opened again logs on, above all that was, though nothing was left of the log."""
+    store = LmdbStore.open(tmp_path, write=True)
+    store.number(MINUTES)
+    name = store.identity()
+    store.log_changes()
+    first = store.write(rows_at(MINUTES, [0])).sequence
+    store.close()
+    for slot in (1, 2):
+        store = LmdbStore.open(tmp_path, write=True)
+        assert store.identity() == name
+        assert store.change_range().last == first
+        second = store.write(rows_at(MINUTES, [slot])).sequence
+        assert second > first
+        assert logged(store, first) == [touched(MINUTES, slot, slot, 1)]
+        store.drop_changes(second)
+        store.close()
+        first = second
+
+
+def test_restored_store_gives_no_sequence_twice(tmp_path: Path) -> None:
+    """A copy of the store that goes on gives none of the sequences that the store gave after it was copied."""
+    store = LmdbStore.open(tmp_path / "store", write=True)
+    store.number(MINUTES)
+    store.log_changes()
+    store.write(rows_at(MINUTES, [0]))
+    compact_copy = tmp_path / "copy"
+    compact_copy.mkdir()
+    store._environment.copy(compact_copy)
+    after = {store.write(rows_at(MINUTES, [slot])).sequence for slot in range(1, 50)}
+    store.close()
+    store = LmdbStore.open(compact_copy, write=True)
+    assert after.isdisjoint({store.write(rows_at(MINUTES, [slot])).sequence for slot in range(1, 100)})
+    store.close()
+
+
+def test_readers_see_the_log_that_is_made_while_they_read(tmp_path: Path) -> None:
+    """A reader from before there was a log follows it all the same; the store has format 2 from then on, not before."""
+    store = LmdbStore.open(tmp_path, write=True)
+    store.number(MINUTES)
+    assert _format(store) == b"1"
+    reader = LmdbStore.open(tmp_path, write=False)
+    assert reader.change_range() == ChangeRange(1, 0)
+    store.log_changes()
+    store.write(rows_at(MINUTES, [0]))
+    assert logged(reader, 0) == [touched(MINUTES, 0, 0, 1)]
+    assert _format(store) == b"2"
+    store.close()
+    assert reader.changes(0, 10)
+    reader.close()
+
+
+def _format(store: LmdbReader) -> bytes:
+    with store._environment.reading() as txn:
+        return bytes(txn.get(b"format", db=store._environment.databases["meta"]))
+
+
+def test_compaction_keeps_the_log(tmp_path: Path) -> None:
+    """Who follows it goes on where it was."""
+    store = LmdbStore.open(tmp_path, write=True)
+    store.number(MINUTES)
+    store.log_changes()
+    sequences = [store.write(rows_at(MINUTES, [slot])).sequence for slot in range(5)]
+    store.drop_changes(sequences[1])
+    before = store.changes(0, 10), store.change_range(), store.identity()
+    store.close()
+    compact(tmp_path)
+    store = LmdbStore.open(tmp_path, write=True)
+    assert (store.changes(0, 10), store.change_range(), store.identity()) == before
+    store.close()
+
+
+def test_log_is_as_full_as_the_disk_allows(tmp_path: Path) -> None:
+    """The file grows under the log as under anything else."""
+    store = LmdbStore.open(tmp_path, write=True, map_size=1 << 17)
+    store.number(MINUTES)
+    store.log_changes()
+    count = 2_000
+    for slot in range(count):
+        store.write(rows_at(MINUTES, [slot]))
+    changes = store.changes(0, count + 1)
+    assert [change.span.start for change in changes] == [START + slot * MINUTE for slot in range(count)]
+    store.drop_changes(changes[-1].sequence)
+    assert store.changes(0, 1) == []
+    store.close()
+
+
+@pytest.mark.parametrize("at", [0, 9, 14, 20])
+def test_damaged_log_is_noticed(tmp_path: Path, at: int) -> None:
+    """A flipped bit in a value is told with the sequence it is at."""
+    store = LmdbStore.open(tmp_path, write=True)
+    store.number(MINUTES)
+    store.log_changes()
+    sequence = store.write(rows_at(MINUTES, [0, 1])).sequence
+    store.close()
+    with lmdb.open(str(tmp_path), max_dbs=10) as env:
+        database = env.open_db(b"changes", create=False)
+        with env.begin(write=True) as txn:
+            key = sequence.to_bytes(8, "big")
+            value = bytearray(txn.get(key, db=database))
+            value[at] ^= 4
+            txn.put(key, bytes(value), db=database)
+    reader = LmdbStore.open(tmp_path, write=False)
+    with pytest.raises(StoreDamaged, match=f"entry {sequence} of the log of changes"):
+        reader.changes(0, 10)
+    reader.close()
