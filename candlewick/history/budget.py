@@ -120,6 +120,11 @@ class Budget:
             return Banned(self._pause.reason, self._pause.until)
         return RateLimited(self._pause.reason, (self._pause.until - now) / SECOND)
 
+    def tokens(self, now: int) -> float:
+        """How many requests might go out at once now, the minute's weight aside."""
+        self._advance(now)
+        return self._tokens
+
     def used(self, now: int) -> int:
         """Weight used in this minute as far as known, that of other processes on this address included."""
         self._advance(now)

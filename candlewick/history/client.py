@@ -74,6 +74,8 @@ class RestClient:
         """Whether the last request was answered as it should be; None before the first."""
         self.trouble: str | None = None
         """Why the last request was not, or None."""
+        self.failures = 0
+        """How many requests in a row, the last one included, were not answered as they should be."""
         self.retries = 0
         self.weight_used = 0
         self._http, self._clock, self._on_event, self._random = http, clock, on_event, random
@@ -199,11 +201,12 @@ class RestClient:
         except DecodeError as error:
             raise ServerTrouble(f"answered something else ({error}); is this the right address?") from error
         self.outcomes["success"] += 1
-        self.reachable, self.trouble = True, None
+        self.reachable, self.trouble, self.failures = True, None, 0
         return result, answer, latency_s
 
     def _failed(self, error: ExchangeError, failures: int, patience_s: float) -> float | None:
         """In how many seconds to ask again after so many failures, or None; the one place where that is decided."""
+        self.failures += 1
         self.reachable = not isinstance(error, Unreachable | ServerTrouble)
         self.trouble = None if self.reachable else str(error)
         if isinstance(error, RateLimited | Banned):

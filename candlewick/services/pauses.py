@@ -12,7 +12,7 @@ from candlewick.stores.store import Store, StoreReader
 
 def recall_pause(budget: Budget, store: StoreReader, api_url: str, clock: Clock) -> None:
     """Have `budget` obey the pause that `store` remembers of this address."""
-    if (kept := store.state(_key(api_url))) is not None:
+    if (kept := store.state(pause_key(api_url))) is not None:
         budget.load(kept, clock.now())
 
 
@@ -22,12 +22,13 @@ def keep_pauses(budget: Budget, store: Store, api_url: str, clock: Clock, tell: 
 
     def keep() -> None:
         try:
-            store.set_state(_key(api_url), budget.dump())
+            store.set_state(pause_key(api_url), budget.dump())
         except StoreError as error:  # it is obeyed all the same, until this process ends
             tell(StoreTrouble(f"a pause of REST cannot be kept: {error}", 0, 0.0))
 
     budget.on_change = keep
 
 
-def _key(api_url: str) -> str:
+def pause_key(api_url: str) -> str:
+    """Under which state a store remembers the pause of an address."""
     return f"rest_pause:{urlsplit(api_url).netloc}"
