@@ -1,7 +1,8 @@
 """One record for every gap, kept in the store from when it is found until long after it is closed.
 
 Outputs follow the store, so each gap gets its line in `data_quality_logs` even where the database was down, or the
-process ended, between its finding and its repair. A gap is closed by what the store holds, not by what was attempted.
+process ended, between its finding and its repair. A gap is closed by what the store holds, not by what was attempted;
+and only once it is seen to be over: minutes that fail to come one after the other, each mended at once, are one gap.
 """
 
 import asyncio
@@ -15,9 +16,10 @@ from candlewick.market import DAY, MINUTE, Series, Span
 from candlewick.stores.provenance import GapRecord, gap_records, keep_gaps
 from candlewick.stores.store import Reason, Store
 
-JOIN = 5 * MINUTE
-"""A gap that goes on where one ended that was closed no longer ago than this is the same: minutes that fail to come
-one by one are mended one by one."""
+OVER = 2 * MINUTE
+"""A gap that has everything is over when the candle after it is there too, or nothing of it was missed for so long."""
+LOOK_SOON_S = 5.0
+"""How often it is looked whether that is so."""
 KEPT = 30 * DAY
 """Closed gaps are forgotten after so long,"""
 MOST = 10_000
@@ -43,6 +45,8 @@ class GapsLog:
         self._look_every_s = look_every_s
         self._records: dict[Series, list[GapRecord]] | None = None
         self._found: list[tuple[GapFound, int]] = []
+        self._found_at: dict[Series, int] = {}
+        self._is_ending = False
         self._wake = asyncio.Event()
         self._working = asyncio.Lock()
 
@@ -58,9 +62,9 @@ class GapsLog:
         """Keep records until cancelled."""
         while True:
             self._wake.clear()
-            wait_s = self._look_every_s
             try:
                 await self.flush()
+                wait_s = LOOK_SOON_S if self._is_ending else self._look_every_s
             except StoreError as error:
                 wait_s = RETRY_S
                 self._tell(StoreTrouble(f"the record of gaps was not kept: {error}", len(self._found), wait_s))
@@ -69,7 +73,7 @@ class GapsLog:
             timer.cancel()
 
     async def flush(self) -> None:
-        """Keep what was heard, and close what the store now has whole.
+        """Keep what was heard, and close what the store now has whole and is over.
 
         Raises:
             StoreError: it could not be kept; the next call tries again.
@@ -87,6 +91,8 @@ class GapsLog:
         after = {series: list(records) for series, records in self._records.items()}
         for event, at in heard:
             after[event.series] = _joined(after.get(event.series, []), event, at)
+            self._found_at[event.series] = at
+        self._is_ending = False
         for series, records in after.items():
             after[series] = [self._settled(series, one) for one in records]
         after = self._trimmed(after)
@@ -98,13 +104,19 @@ class GapsLog:
         del self._found[: len(heard)]
 
     def _settled(self, series: Series, record: GapRecord) -> GapRecord:
-        """The record, closed where the store now accounts for every one of its grid times."""
+        """The record, closed where the store now accounts for every one of its grid times, and it is over."""
         if record.closed_at is not None:
             return record
         held = len(self._store.read(series, *record.span, columns=["open_time"]))
         reasons = [one.span for one in self._store.absences(series) if one.reason is not Reason.PENDING]
         absent = sum(series.interval.count(part) for one in reasons if (part := _common(one, record.span)) is not None)
         if held + absent < record.candles:
+            return record
+        now, after = self._clock.now(), Span(record.span.end, series.interval.next(record.span.end))
+        if now - self._found_at.get(series, 0) < OVER and not len(
+            self._store.read(series, *after, columns=["open_time"])
+        ):
+            self._is_ending = True
             return record
         absent = record.candles - held  # a reason may cover what came all the same
         return GapRecord(
@@ -134,7 +146,7 @@ class GapsLog:
 
 def _joined(records: list[GapRecord], found: GapFound, at: int) -> list[GapRecord]:
     """The records of a series with one more gap, which takes in those it goes on from."""
-    same = [one for one in records if _is_same(one, found.span, at)]
+    same = [one for one in records if _is_same(one, found.span)]
     span = Span(
         min(one.start for one in (found.span, *(record.span for record in same))),
         max(one.end for one in (found.span, *(record.span for record in same))),
@@ -147,12 +159,11 @@ def _joined(records: list[GapRecord], found: GapFound, at: int) -> list[GapRecor
     return [*(one for one in records if one not in same), record]
 
 
-def _is_same(record: GapRecord, span: Span, at: int) -> bool:
-    """Whether a gap found in `span` goes on from one that is known."""
-    if record.span.start < span.end and span.start < record.span.end:
-        return True
-    touches = record.span.start == span.end or span.start == record.span.end
-    return touches and (record.closed_at is None or at - record.closed_at <= JOIN)
+def _is_same(record: GapRecord, span: Span) -> bool:
+    """Whether a gap found in `span` is one that is known, or goes on from one that is open."""
+    if record.closed_at is None:
+        return record.span.start <= span.end and span.start <= record.span.end
+    return _common(record.span, span) is not None
 
 
 def _common(one: Span, other: Span) -> Span | None:

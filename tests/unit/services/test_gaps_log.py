@@ -6,7 +6,7 @@ import pytest
 
 from candlewick.errors import StoreFull
 from candlewick.events import GapClosed, GapFound, StoreTrouble
-from candlewick.market import MINUTE, SECOND, Span
+from candlewick.market import SECOND, Span
 from candlewick.services import gaps_log
 from candlewick.services.gaps_log import GapsLog
 from candlewick.stores.provenance import GapRecord, gap_records
@@ -50,7 +50,7 @@ def test_gap_is_closed_by_what_the_store_holds() -> None:
         log.hear(_closed(span(-9, -6)))
         await log.flush()
         assert gap_records(bench.store)[0].closed_at is None
-        await bench.keep(BTC, [minute(-9), minute(-7)], Source.REST)
+        await bench.keep(BTC, [minute(-9), minute(-7), minute(-6)], Source.REST)
         await log.flush()
         assert gap_records(bench.store)[0].closed_at is None
         bench.store.set_absences(BTC, [Absence(span(-8, -7), Reason.PENDING, "{}")])
@@ -86,24 +86,43 @@ def test_gap_that_grows_replaces_its_smaller_record() -> None:
 
 
 def test_minutes_mended_one_by_one_are_one_gap() -> None:
-    """Minutes that fail to come one after the other, each mended at once, are one record; one much later is another."""
+    """Minutes that fail to come one after the other, each mended at once, are one record, closed by the candle after."""
 
     async def story(bench: Bench) -> None:
         log = _log(bench)
+        bench.start(log.run())
         for number in (-9, -8, -7):
             log.hear(_found(span(number, number + 1)))
-            await log.flush()
             await bench.keep(BTC, [minute(number)], Source.REST)
             log.hear(_closed(span(number, number + 1)))
-            await log.flush()
             await bench.clock.sleep(60)
         (record,) = gap_records(bench.store)
+        assert (record.span, record.candles, record.closed_at) == (span(-9, -6), 3, None)
+        await bench.keep(BTC, [minute(-6)], Source.LIVE)
+        await bench.clock.sleep(gaps_log.LOOK_SOON_S)
+        (record,) = gap_records(bench.store)
         assert (record.span, record.candles, record.recovered, record.detected_at) == (span(-9, -6), 3, 3, START)
-        assert record.closed_at == START + 2 * MINUTE
-        await bench.clock.sleep(gaps_log.JOIN / SECOND)
+        assert record.closed_at == START + 180 * SECOND + round(gaps_log.LOOK_SOON_S * SECOND)
         log.hear(_found(span(-6, -5)))
-        await log.flush()
+        await bench.clock.sleep(1)
         assert [one.span for one in gap_records(bench.store)] == [span(-9, -6), span(-6, -5)]
+
+    simulate(story)
+
+
+def test_gap_is_over_after_a_while() -> None:
+    """Where the candle after it is long in coming, as an hour's is, a gap that has everything is closed all the same."""
+
+    async def story(bench: Bench) -> None:
+        log = _log(bench)
+        bench.start(log.run())
+        log.hear(_found(span(-9, -6)))
+        await bench.keep(BTC, map(minute, range(-9, -6)), Source.REST)
+        log.hear(_closed(span(-9, -6)))
+        await bench.clock.sleep(gaps_log.OVER / SECOND - 10)
+        assert gap_records(bench.store)[0].closed_at is None
+        await bench.clock.sleep(20)
+        assert gap_records(bench.store)[0].closed_at is not None
 
     simulate(story)
 
@@ -149,7 +168,7 @@ def test_open_gap_is_looked_at_from_time_to_time() -> None:
         bench.start(log.run())
         log.hear(_found(span(-9, -6)))
         await bench.clock.sleep(1)
-        await bench.keep(BTC, map(minute, range(-9, -6)), Source.ARCHIVE)
+        await bench.keep(BTC, map(minute, range(-9, -5)), Source.ARCHIVE)
         await bench.clock.sleep(110)
         assert gap_records(bench.store)[0].closed_at is None
         await bench.clock.sleep(10)
@@ -190,7 +209,7 @@ def test_old_closed_records_are_forgotten() -> None:
         log = _log(bench)
         log.hear(_found(span(-9, -6)))
         log.hear(GapFound(ETH, span(-9, -6), 3, "scan"))
-        await bench.keep(BTC, map(minute, range(-9, -6)), Source.REST)
+        await bench.keep(BTC, map(minute, range(-9, -5)), Source.REST)
         await log.flush()
         assert len(gap_records(bench.store)) == 2
         await bench.clock.sleep(gaps_log.KEPT / SECOND - 1)
