@@ -1,12 +1,15 @@
 """Fixtures for every test: where the recordings of the real exchange are, and real databases."""
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.servers import timescale
 from tests.servers.postgres import DEBIAN, PostgresServer, default_binaries
+from tests.servers.timescale import TimescaleServer
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +58,26 @@ def each_postgres_url(
 ) -> Iterator[str]:
     """A fresh, empty database, once on the default server and once on the oldest one that is supported."""
     yield from _database(postgres_servers(default_binaries() if request.param == "default" else DEBIAN))
+
+
+@pytest.fixture(scope="session")
+def timescale_server() -> Iterator[TimescaleServer]:
+    """A running TimescaleDB with one database; skipped where it cannot be installed."""
+    try:
+        timescale.provision()
+    except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
+        pytest.skip(f"TimescaleDB for tests cannot be installed: {error}")
+    server = TimescaleServer()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def timescale_url(timescale_server: TimescaleServer) -> str:
+    """The address of a database that has the TimescaleDB extension and nothing else."""
+    timescale_server.clear()
+    return timescale_server.url
 
 
 def _database(server: PostgresServer) -> Iterator[str]:
