@@ -9,6 +9,9 @@ from msgspec import Struct, field
 
 from candlewick.market import Series
 
+DATABASE = "postgresql"
+"""The name of the output that is the shared database."""
+
 
 class Distribution(Struct, frozen=True, kw_only=True):
     """What a histogram has seen. `counts[i]` lie in `(bounds[i - 1], bounds[i]]`; the last count is beyond all bounds."""
@@ -133,6 +136,31 @@ class Latencies(Struct, frozen=True, kw_only=True):
     commit: Distribution = Distribution()
 
 
+class OutputStatus(Struct, frozen=True, kw_only=True):
+    """One output, which takes in what the store holds. `connected` is whether the last thing asked of it worked."""
+
+    name: str
+    location: str = ""
+    connected: bool = False
+    error: str | None = None
+    """What it complains of now."""
+    behind_rows: int = 0
+    """Rows that the store has and it has not yet."""
+    lag_s: float = 0.0
+    """How long the oldest of them has waited."""
+    written: int = 0
+    """Rows that it took in."""
+    refused: int = 0
+    """Rows and other things that it would not take; they are set aside in the store."""
+    retries: int = 0
+    pool_size: int = 0
+    """Open connections to it."""
+    snapshot: bool = False
+    """Whether everything held is being brought over, as at its first contact."""
+    latency: Distribution = Distribution()
+    """From a candle being on disk to its being in the output."""
+
+
 class Status(Struct, frozen=True, kw_only=True):
     """Everything a run knows of itself at `now`."""
 
@@ -143,6 +171,7 @@ class Status(Struct, frozen=True, kw_only=True):
     exchange: str
     market: str
     store: StoreStatus
+    outputs: tuple[OutputStatus, ...] = ()
     waiting_for: str = ""
     """What a run that is starting waits for; empty once it follows its symbols."""
     counters: Counters = field(default_factory=Counters)
@@ -163,6 +192,11 @@ class Status(Struct, frozen=True, kw_only=True):
     memory_mb: float = 0.0
     clock_behind_ms: float = 0.0
     """By how much this machine's clock is behind the exchange's; negative when it is ahead."""
+
+    @property
+    def database(self) -> OutputStatus | None:
+        """The shared database, where one is fed."""
+        return next((one for one in self.outputs if one.name == DATABASE), None)
 
 
 class RepairResult(Struct, frozen=True, kw_only=True, rename={"start": "from", "end": "to"}):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from candlewick.config import masked
 from candlewick.market import SECOND, Interval, format_time
-from candlewick.services.status import SeriesStatus, Status
+from candlewick.services.status import OutputStatus, SeriesStatus, Status
 
 LATE_S = 60.0
 """How far beyond its interval a candle may be late before a series counts as late."""
@@ -16,6 +16,8 @@ DEAD_S = 120.0
 """How far beyond it the newest candle of all may be late before no data counts as written."""
 STUCK_S = 30.0
 """How long a candle may wait for the disk, beyond which the store takes none, whatever it says."""
+BEHIND_S = 60.0
+"""How far an output may be behind the store before that is worth a word."""
 ERRORS = 10
 """In 24 hours, above which something keeps going wrong."""
 MEMORY_MB = 250.0
@@ -86,6 +88,8 @@ def _partial(status: Status) -> list[str]:
     if missing:
         candles = sum(one.missing for one in missing)
         reasons.append(f"{_series_names(missing)}: {candles} {'candle is' if candles == 1 else 'candles are'} missing")
+    for one in status.outputs:
+        reasons += _of_output(one)
     rest = status.rest
     if rest.ban_until is not None and rest.ban_until > status.now:
         reasons.append(f"REST may not be asked before {format_time(rest.ban_until)}: the exchange said so")
@@ -96,6 +100,23 @@ def _partial(status: Status) -> list[str]:
     limit = MEMORY_MB + MEMORY_MB_PER_SYMBOL * len({one.symbol for one in status.series})
     if status.memory_mb > limit:
         reasons.append(f"{status.memory_mb:.0f} MB of memory, more than {limit:.0f}")
+    return reasons
+
+
+def _of_output(one: OutputStatus) -> list[str]:
+    """What is not as it should be with an output: the store has everything, so data is written all the same."""
+    reasons = []
+    if not one.connected:
+        reasons.append(
+            f"the output {one.name} is not connected: {one.error or 'it has not answered yet'}; "
+            f"{one.behind_rows} rows wait for it in the store"
+        )
+    elif one.error:
+        reasons.append(f"the output {one.name} complains: {one.error}")
+    elif one.lag_s > BEHIND_S:
+        reasons.append(f"the output {one.name} is {one.behind_rows} rows and {one.lag_s:.0f} s behind the store")
+    if one.refused:
+        reasons.append(f"the output {one.name} refused {one.refused} rows, which are set aside in the store")
     return reasons
 
 
@@ -152,27 +173,32 @@ def health(status: Status) -> tuple[int, dict[str, Any]]:
     """The HTTP status and the document of `/health`."""
     judgement = judge(status)
     newest = _newest(list(status.series))
+    database = status.database
+    # Where a shared database is fed, the documented fields speak of it; else of the store.
+    connected = status.store.connected if database is None else database.connected
+    written = status.counters.candles_written if database is None else database.written
+    buffered = status.buffer_size + (0 if database is None else database.behind_rows)
     document = {
         "status": judgement.state.value,
         "reasons": list(judgement.reasons),
         "timestamp": format_time(status.now),
         "uptime_seconds": (status.now - status.started_at) // SECOND,
         "candles_processed": status.counters.candles_processed,
-        "candles_written": status.counters.candles_written,
-        "candles_in_db": status.counters.candles_written,
-        "database_connected": status.store.connected,
-        "database_status": "connected" if status.store.connected else "disconnected",
+        "candles_written": written,
+        "candles_in_db": written,
+        "database_connected": connected,
+        "database_status": "connected" if connected else "disconnected",
         "websocket_connected": _is_connected(status),
         "last_candle_time": None if newest is None else format_time(newest),
         "features_warmed_up": status.features_warmed_up,
-        "buffer_size": status.buffer_size,
+        "buffer_size": buffered,
         "error_count": status.errors_24h,
         "errors_24h": status.errors_24h,
         "memory_mb": status.memory_mb,
         "pending_backfills": status.pending_backfills,
         "details": {
-            "buffer_size": status.buffer_size,
-            "db_pool_size": status.store.pool_size,
+            "buffer_size": buffered,
+            "db_pool_size": status.store.pool_size if database is None else database.pool_size,
             "features_warmed_up": status.features_warmed_up,
             "gap_check_last": None if status.gap_check_last is None else format_time(status.gap_check_last),
         },
@@ -204,6 +230,14 @@ def _ours(status: Status) -> dict[str, Any]:
             "connected": status.store.connected,
             "error": status.store.error,
         },
+        "outputs": [
+            {
+                "name": one.name, "location": masked(one.location), "connected": one.connected, "error": one.error,
+                "behind_rows": one.behind_rows, "lag_seconds": round(one.lag_s, 3), "written": one.written,
+                "refused": one.refused, "retries": one.retries, "pool_size": one.pool_size, "snapshot": one.snapshot,
+            }
+            for one in status.outputs
+        ],
         "rest": {
             "reachable": status.rest.reachable,
             "weight_used": status.rest.weight_used,
@@ -215,10 +249,11 @@ def _ours(status: Status) -> dict[str, Any]:
 
 
 def ready(status: Status) -> tuple[int, dict[str, Any]]:
-    """The HTTP status and the document of `/ready`: whether the store and a stream are connected."""
+    """The HTTP status and the document of `/ready`: whether the store, every output and a stream are connected."""
     reasons = []
     if not status.store.connected:
         reasons.append("the store is not connected")
+    reasons += [f"the output {one.name} is not connected" for one in status.outputs if not one.connected]
     if not _is_connected(status):
         reasons.append(f"no live connection is open{f': waits for {status.waiting_for}' if status.waiting_for else ''}")
     return (503 if reasons else 200), {"ready": not reasons, "reasons": reasons}

@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from candlewick.market import SECOND
-from candlewick.services.status import Distribution, SeriesStatus, Status
+from candlewick.services.status import Distribution, OutputStatus, SeriesStatus, Status
 from candlewick.web.health import State, judge
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -40,6 +40,15 @@ class PerSeries(NamedTuple):
     name: str
     help: str
     read: Callable[[SeriesStatus], Value]
+
+
+class PerOutput(NamedTuple):
+    """A number of every output, labelled with its name; `counts` when it only grows."""
+
+    name: str
+    help: str
+    read: Callable[[OutputStatus], float | int]
+    counts: bool = False
 
 
 class Timing(NamedTuple):
@@ -104,17 +113,29 @@ PER_SERIES = (
     PerSeries("candlewick_series_last_price", "The last price of a series, in its quote asset.", lambda one: one.last_price),
 )  # fmt: skip
 
+PER_OUTPUT = (
+    PerOutput("candlewick_output_rows_written_total", "Rows that an output took in.", lambda one: one.written, counts=True),
+    PerOutput("candlewick_output_rows_refused_total", "Rows that an output would not take.", lambda one: one.refused, counts=True),
+    PerOutput("candlewick_output_retries_total", "Writes to an output that were tried again.", lambda one: one.retries, counts=True),
+    PerOutput("candlewick_output_connected", "1 when the last thing asked of an output worked, else 0.", lambda one: int(one.connected)),
+    PerOutput("candlewick_output_behind_rows", "Rows that the store has and an output has not yet.", lambda one: one.behind_rows),
+    PerOutput("candlewick_output_lag_seconds", "How long the oldest row that an output has not yet has waited.", lambda one: one.lag_s),
+    PerOutput("candlewick_output_pool_connections", "Open connections to an output.", lambda one: one.pool_size),
+    PerOutput("candlewick_output_snapshot", "1 while everything held is brought over to an output, else 0.", lambda one: int(one.snapshot)),
+)  # fmt: skip
+
 TIMINGS = (
     Timing("candlewick_durability_latency_seconds", "From the receipt of a frame to its candle being on disk.", lambda s: s.latencies.durability),
     Timing("candlewick_rest_latency_seconds", "How long REST took to answer.", lambda s: s.latencies.rest),
     Timing("candlewick_commit_duration_seconds", "How long a commit to the store took.", lambda s: s.latencies.commit),
 )  # fmt: skip
 
+OUTPUT_LATENCY = "candlewick_output_latency_seconds"
 STATE = "candlewick_health_state"
 CONNECTED = "candlewick_connection_up"
 BUILD = "candlewick_build_info"
 NAMES = (
-    *(row.name for rows in (COUNTERS, LABELLED, GAUGES, PER_SERIES, TIMINGS) for row in rows), STATE, CONNECTED, BUILD,
+    *(row.name for rows in (COUNTERS, LABELLED, GAUGES, PER_SERIES, PER_OUTPUT, TIMINGS) for row in rows), OUTPUT_LATENCY, STATE, CONNECTED, BUILD,
 )  # fmt: skip
 """Every metric, besides the `process_` ones that Prometheus defines itself."""
 
@@ -137,6 +158,7 @@ class _StatusCollector(Collector):
         yield from _per_series(self._status)
         for row in TIMINGS:
             yield _histogram(row, row.read(self._status))
+        yield from _outputs(self._status)
         yield from _states(self._status)
 
 
@@ -167,13 +189,33 @@ def _per_series(status: Status) -> Iterator[Family]:
         yield family
 
 
+def _outputs(status: Status) -> Iterator[Family]:
+    for row in PER_OUTPUT:
+        kind = CounterMetricFamily if row.counts else GaugeMetricFamily
+        family: CounterMetricFamily | GaugeMetricFamily = kind(row.name, row.help, labels=("output",))
+        for one in status.outputs:
+            family.add_metric((one.name,), row.read(one))
+        yield family
+    latencies = HistogramMetricFamily(
+        OUTPUT_LATENCY, "From a candle being on disk to its being in an output.", labels=("output",)
+    )
+    for one in status.outputs:
+        latencies.add_metric((one.name,), _buckets(one.latency), one.latency.total_s)
+    yield latencies
+
+
 def _histogram(row: Timing, seen: Distribution) -> HistogramMetricFamily:
-    buckets = []
+    return HistogramMetricFamily(row.name, row.help, buckets=_buckets(seen), sum_value=seen.total_s)
+
+
+def _buckets(seen: Distribution) -> list[tuple[str, float]]:
+    """How many values each bound and the ones below have, as Prometheus counts."""
+    buckets: list[tuple[str, float]] = []
     below = 0
     for bound, count in zip((*map(str, seen.bounds), "+Inf"), seen.counts, strict=True):
         below += count
         buckets.append((bound, below))
-    return HistogramMetricFamily(row.name, row.help, buckets=buckets, sum_value=seen.total_s)
+    return buckets
 
 
 def _states(status: Status) -> Iterator[Family]:

@@ -8,6 +8,7 @@ from candlewick.services.status import (
     Counters,
     Distribution,
     Latencies,
+    OutputStatus,
     RestStatus,
     SeriesStatus,
     SilentStream,
@@ -75,5 +76,20 @@ DOWN = ConnectionStatus(name="spot-2", host="stream", streams=2, connected=False
 SILENT = SilentStream(stream="ethusdt@trade", since=NOW - MINUTE, reason="REST shows 12 trades")
 
 
-COMPLETE = good(rest=RestStatus(reachable=True, weight_used=30, weight_limit=1200, ban_until=NOW), buffer_age_s=0.5)
+DATABASE = OutputStatus(
+    name="postgresql",
+    location="postgresql://mltrader@db:5432/candles",
+    connected=True,
+    behind_rows=3,
+    lag_s=0.25,
+    written=150,
+    retries=2,
+    pool_size=2,
+    latency=Distribution(bounds=(0.001, 0.01), counts=(120, 29, 1), total_s=0.75),
+)
+COMPLETE = good(
+    rest=RestStatus(reachable=True, weight_used=30, weight_limit=1200, ban_until=NOW),
+    buffer_age_s=0.5,
+    outputs=(DATABASE,),
+)
 """Every number is known."""

@@ -8,7 +8,7 @@ import pytest
 from candlewick.market import SECOND
 from candlewick.services.status import Counters, RestStatus, Status, StoreStatus
 from candlewick.web.health import State, health, judge, live, ready
-from tests.unit.web.statuses import DOWN, NOW, SILENT, good, series
+from tests.unit.web.statuses import DATABASE, DOWN, NOW, SILENT, good, series
 
 # Field and type, from the documented table of the feeder's /health.
 DOCUMENTED: dict[str, Any] = {
@@ -30,6 +30,13 @@ DOCUMENTED: dict[str, Any] = {
     "timestamp": str,
     "details": dict,
 }
+
+
+def _with(**changes: object) -> Status:
+    """A good run that feeds a database, of which something is different."""
+    return good(outputs=(msgspec.structs.replace(DATABASE, **changes),))
+
+
 STARTING = {"started_at": NOW - 20 * SECOND, "counters": Counters(), "waiting_for": "the exchange's first answer"}
 
 
@@ -52,6 +59,37 @@ def test_health_has_every_documented_field() -> None:
         "features_warmed_up": False,
         "gap_check_last": "2024-03-01T11:59:30Z",
     }
+
+
+def test_health_speaks_of_the_shared_database_where_one_is_fed() -> None:
+    """Connected, written, buffered and the pool are those of the database, and the outputs are listed."""
+    code, document = health(good(outputs=(DATABASE,)))
+    assert (code, document["status"]) == (200, "healthy")
+    assert {name: type(document[name]) for name in DOCUMENTED} == DOCUMENTED
+    assert document["candles_written"] == document["candles_in_db"] == 150
+    assert (document["database_connected"], document["database_status"]) == (True, "connected")
+    assert document["buffer_size"] == document["details"]["buffer_size"] == 4 + 3
+    assert document["details"]["db_pool_size"] == 2
+    assert document["outputs"] == [
+        {
+            "name": "postgresql", "location": "postgresql://mltrader@db:5432/candles", "connected": True, "error": None,
+            "behind_rows": 3, "lag_seconds": 0.25, "written": 150, "refused": 0, "retries": 2, "pool_size": 2,
+            "snapshot": False,
+        }
+    ]  # fmt: skip
+
+
+def test_database_that_is_down_does_not_make_a_run_unhealthy() -> None:
+    """The local record takes everything: a run without its database is degraded and not ready, and says why."""
+    down = msgspec.structs.replace(DATABASE, connected=False, error="connection refused", behind_rows=12, lag_s=300.0)
+    status = good(outputs=(down,))
+    code, document = health(status)
+    assert (code, document["status"]) == (200, "degraded")
+    assert document["reasons"] == [
+        "the output postgresql is not connected: connection refused; 12 rows wait for it in the store"
+    ]
+    assert (document["database_connected"], document["database_status"]) == (False, "disconnected")
+    assert ready(status) == (503, {"ready": False, "reasons": ["the output postgresql is not connected"]})
 
 
 def test_health_shows_what_is_wrong_in_detail() -> None:
@@ -105,6 +143,11 @@ def test_health_shows_what_is_wrong_in_detail() -> None:
         (good(connections=()), State.UNHEALTHY, "no live connection is open"),
         (good(series=()), State.UNHEALTHY, "no candle has been seen"),
         (good(series=(series(age_s=None),)), State.UNHEALTHY, "no candle has been seen"),
+        (_with(lag_s=60.0), State.HEALTHY, ""),
+        (_with(lag_s=61.0), State.DEGRADED, "the output postgresql is 3 rows and 61 s behind the store"),
+        (_with(refused=1), State.DEGRADED, "the output postgresql refused 1 rows"),
+        (_with(error="permission denied"), State.DEGRADED, "the output postgresql complains: permission denied"),
+        (_with(connected=False), State.DEGRADED, "is not connected: it has not answered yet"),
         # Ages of 1m candles, from their close: up to 60 s is in order, 120 s late, 180 s dead.
         (good(series=(series(age_s=120),)), State.HEALTHY, ""),
         (good(series=(series(age_s=121),)), State.DEGRADED, "a candle is overdue"),
