@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import NamedTuple
 
@@ -21,8 +22,8 @@ from candlewick.market import MINUTE, Interval, Quote, Series, Span, Ticker, Tra
 from candlewick.services.crosscheck import CrossCheck
 from candlewick.services.historian import Historian
 from candlewick.services.ledger import Ledger
-from candlewick.services.recorder import Recorder, Rejected
-from candlewick.services.repair import Job, Mended, Repairer
+from candlewick.services.recorder import OnStored, Recorder, Rejected
+from candlewick.services.repair import Elsewhere, Job, Mended, Repairer
 from candlewick.services.streams import KlineReceiver, LatestReceiver, TradeConsumer, TradeReceiver
 from candlewick.services.trades import TradeMender
 from candlewick.stores.store import Quarantined, Source, Store
@@ -62,9 +63,13 @@ class Ingest:
     def __init__(
         self, venue: Venue, wants: Wants, store: Store, client: RestClient, dialer: Dialer, *, clock: Clock,
         random: Random, tell: Callable[[Event], None], on_trade: TradeConsumer | None = None,
-        historian: Historian | None = None,
+        historian: Historian | None = None, thread: ThreadPoolExecutor | None = None, on_stored: OnStored | None = None,
+        elsewhere: Callable[[Recorder], Elsewhere] | None = None,
     ) -> None:  # fmt: skip
-        """`historian`: whom to ask for what is old, where REST is not to do it alone."""
+        """`historian`: whom to ask for what is old, where REST is not to do it alone; `thread`, `on_stored`: see `Recorder`.
+
+        `elsewhere` makes what may fill a gap before REST is asked.
+        """
         self.venue, self.wants = venue, wants
         self._historian = historian
         self._client, self._clock, self._on_event = client, clock, tell
@@ -78,11 +83,12 @@ class Ingest:
         self.series = wanted
         self.recorder = Recorder(
             store, list(dict.fromkeys([*wanted, *held])), clock=clock, tell=self._tell,
-            on_rejected=self._rejected, on_pressure=self._pressure,
+            on_rejected=self._rejected, on_pressure=self._pressure, on_stored=on_stored, thread=thread,
         )  # fmt: skip
         self.repairer = Repairer(
             client, self.recorder, clock=clock, tell=self._tell, on_mended=self._mended,
             ask_again_s=min(60.0, wants.check_interval_s), workers=wants.workers,
+            elsewhere=elsewhere(self.recorder) if elsewhere is not None else None,
         )  # fmt: skip
         self.trades = TradeMender(client, clock, self._tell)
         self.ledger = Ledger()

@@ -24,6 +24,9 @@ from candlewick.stores.store import ROW, VALUES, Quarantined, Rows, Source, Stor
 T = TypeVar("T")
 R = TypeVar("R")
 
+OnStored = Callable[["Rows | None", int], None]
+"""Given the rows of a commit, or None where not all of them were new, and the sequence they were logged under."""
+
 HIGH_WATER = 50_000
 """Candles waiting for the store at which the feed stops reading."""
 LOW_WATER = 10_000
@@ -65,14 +68,20 @@ class Recorder:
         tell: Callable[[Event], None],
         on_rejected: Callable[[Rejected], None],
         on_pressure: Callable[[bool], None] = lambda _: None,
+        on_stored: OnStored | None = None,
+        thread: ThreadPoolExecutor | None = None,
     ) -> None:
-        """`on_rejected` hears of every row that broke a rule; `on_pressure` when to stop and to go on reading."""
+        """`on_rejected` hears of every row that broke a rule; `on_pressure` when to stop and to go on reading.
+
+        `on_stored` hears of every commit whose changes are logged; `thread` is the store's, its own where None.
+        """
         self.store = store
         self.numbers = {one: store.number(one) for one in series}
         self._series = {number: one for one, number in self.numbers.items()}
         self._grids = Grids({number: one.interval for number, one in self._series.items()})
         self._clock, self._tell, self._on_rejected, self._on_pressure = clock, tell, on_rejected, on_pressure
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._on_stored = on_stored
+        self._thread = thread or ThreadPoolExecutor(1, thread_name_prefix="store")
         self._live = bytearray()
         self._raw: list[bytes] = []
         self._received: list[int] = []
@@ -185,6 +194,8 @@ class Recorder:
         aside, self._aside = self._aside, []
         self._committing, self._committing_since = len(rows), received[0] if received else 0
         result = await self._insist(self._write, kept)
+        if self._on_stored is not None and result.sequence:
+            self._on_stored(kept if result.inserted == len(kept) else None, result.sequence)
         if quarantined := [*aside, *(self._quarantined(rows, raw, one) for one in broken)]:
             await self._insist(self.store.quarantine, quarantined)
         now = self._clock.now()

@@ -46,6 +46,10 @@ class Job(NamedTuple):
     """Ask for all of it, so that REST vouches for what is held, and not only for what is missing."""
 
 
+Elsewhere = Callable[[Job, list[Span]], Awaitable[bool]]
+"""May fill the gaps of a job before REST is asked; says whether it kept anything."""
+
+
 class Mended(NamedTuple):
     """What one repair of a span came to."""
 
@@ -91,11 +95,11 @@ class Repairer:
         self, client: RestClient, recorder: Recorder, *, clock: Clock, tell: Callable[[Event], None],
         on_mended: Callable[[Mended], None] = lambda _: None, ask_again_s: float = ASK_AGAIN_S, workers: int = 4,
         on_later: Callable[[Job], None] | None = None,
-        elsewhere: Callable[[Job, list[Span]], Awaitable[bool]] | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:  # fmt: skip
         """`on_later` is given, when its time has come, what has to be asked for once more; `request` where it is None.
 
-        `elsewhere` may fill the gaps of a job before REST is asked; it says whether it kept anything.
+        `elsewhere` is tried before REST.
         """
         self._elsewhere = elsewhere
         self._client, self._recorder, self._clock, self._tell = client, recorder, clock, tell

@@ -478,3 +478,43 @@ def test_candles_of_other_intervals_keep_their_own_grid() -> None:
         return bench.store.held(hour), [one.rule for one in bench.rejected]
 
     assert simulate(story, record=False) == ([Interval("1h").floor(START) - 60 * MINUTE], ["off-grid"])
+
+
+def test_commits_that_are_logged_are_told_at_once() -> None:
+    """Who follows the store hears of each commit before anything else: its very rows where all were new, else that it was."""
+    heard: list[tuple[list[int] | None, int]] = []
+
+    async def story(bench: Bench) -> None:
+        bench.store.log_changes()
+        recorder = Recorder(
+            bench.store, [BTC], clock=bench.clock, tell=bench.events.append, on_rejected=bench.rejected.append,
+            on_stored=lambda rows, sequence: heard.append((None if rows is None else rows["open_time"].tolist(), sequence)),
+        )  # fmt: skip
+        bench.recorder = recorder
+        recording = asyncio.ensure_future(recorder.run())
+        await recorder.write(rows(bench, -3, -2))
+        await recorder.write(rows(bench, -2))
+        await recorder.write(rows(bench, -2, -1))
+        recorder.close()
+        await recording
+
+    simulate(story, record=False)
+    assert heard == [([minute(-3), minute(-2)], 1), (None, 2)]
+
+
+def test_commits_of_a_store_without_a_log_are_told_to_nobody() -> None:
+    """Where nothing follows the store nothing is handed on."""
+    heard: list[int] = []
+
+    async def story(bench: Bench) -> None:
+        bench.recorder = recorder = Recorder(
+            bench.store, [BTC], clock=bench.clock, tell=bench.events.append, on_rejected=bench.rejected.append,
+            on_stored=lambda _, sequence: heard.append(sequence),
+        )  # fmt: skip
+        recording = asyncio.ensure_future(recorder.run())
+        await recorder.write(rows(bench, -3))
+        recorder.close()
+        await recording
+
+    simulate(story, record=False)
+    assert heard == []
