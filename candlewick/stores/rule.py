@@ -77,6 +77,8 @@ def as_one(rounds: Sequence[Rows]) -> Rows:
     if len(rounds) == 1:
         return rounds[0]
     rows = np.concatenate(rounds)
+    if not len(rows):
+        return rows
     series, times = rows["series"].astype(np.int64), np.ascontiguousarray(rows["open_time"])
     order = np.lexsort((times, series))
     last = np.concatenate(((np.diff(series[order]) != 0) | (np.diff(times[order]) != 0), [True]))
