@@ -149,7 +149,24 @@ class StoreTrouble(Struct, frozen=True, tag=True):
     retry_s: float
 
 
+class JobDone(Struct, frozen=True, tag=True):
+    """A job of the shared database was run for the time it was due; `result` is what it counted, as JSON."""
+
+    job: str
+    scheduled_for: int
+    result: str
+
+
+class JobFailed(Struct, frozen=True, tag=True):
+    """A job of the shared database failed, or whether one is due could not be asked; `retry_s` until it is tried again."""
+
+    job: str
+    reason: str
+    retry_s: float
+
+
 Event = (
     FeedUp | FeedDown | FeedRenewed | StreamSilent | StreamRevived | CandleRejected | FrameRejected | CandlesStored
     | CandleRevised | CandleDisputed | GapFound | GapClosed | HistoryLoaded | TradeHole | RestTrouble | ClockOff | StoreTrouble
+    | JobDone | JobFailed
 )  # fmt: skip

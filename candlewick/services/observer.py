@@ -18,7 +18,7 @@ LINES_PER_MINUTE = 20
 """Of one kind of event; what goes beyond is counted and summed up at the end of the minute."""
 
 _ERRORS = (
-    events.FeedDown, events.CandleRejected, events.FrameRejected, events.RestTrouble, events.StoreTrouble,
+    events.FeedDown, events.CandleRejected, events.FrameRejected, events.RestTrouble, events.StoreTrouble, events.JobFailed,
 )  # fmt: skip
 
 
@@ -254,4 +254,12 @@ _SENTENCES: dict[type, tuple[int, Callable[[Any], str]]] = {
     ),
     events.ClockOff: (logging.WARNING, _say_clock_off),
     events.StoreTrouble: (logging.ERROR, _say_store_trouble),
+    events.JobDone: (
+        logging.INFO,
+        lambda e: f"the database's job {e.job} of {format_time(e.scheduled_for)} was run: {e.result}",
+    ),
+    events.JobFailed: (
+        logging.WARNING,
+        lambda e: f"the database's job {e.job} failed: {e.reason}; next attempt in {e.retry_s:.3g} s",
+    ),
 }

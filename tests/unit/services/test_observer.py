@@ -38,6 +38,8 @@ ONE_OF_EACH: tuple[events.Event, ...] = (
     events.ClockOff(-1500.0),
     events.StoreTrouble("no space left", 10, 0.4),
     events.CandleDisputed(SERIES, CANDLE, CANDLE, ("volume",)),
+    events.JobDone("cleanup", NOW, "{}"),
+    events.JobFailed("cleanup", "permission denied", 86400.0),
 )
 
 
@@ -98,7 +100,7 @@ def test_observer_names_a_gap_as_operators_look_for_it(log: io.StringIO) -> None
     assert hourly["message"].startswith("2 candles of 1h missing from")
 
 
-@pytest.mark.parametrize(("level", "expected"), [("debug", 17), ("info", 16), ("warn", 11), ("error", 1)])
+@pytest.mark.parametrize(("level", "expected"), [("debug", 19), ("info", 18), ("warn", 12), ("error", 1)])
 def test_log_level_is_respected(log: io.StringIO, level: str, expected: int) -> None:
     """LOG_LEVEL decides what is written, and never what is counted."""
     start_logging(LogLevel(level), log)
