@@ -148,12 +148,12 @@ def test_errors_are_forgotten_after_24_hours(log: io.StringIO) -> None:
     observer = Observer(clock)
     for event in ONE_OF_EACH:
         observer.tell(event)
-    assert observer.errors_24h() == 6
+    assert observer.errors_24h() == 7
     observer.tell(events.TradeHole("btcusdt@trade", 77, 2, 2, "recovered"))
-    assert observer.errors_24h() == 6
+    assert observer.errors_24h() == 7
     clock.advance(DAY / SECOND - 120)
     observer.tell(ONE_OF_EACH[1])
-    assert observer.errors_24h() == 7
+    assert observer.errors_24h() == 8
     clock.advance(180)
     assert observer.errors_24h() == 1
 
