@@ -15,7 +15,7 @@ from benchmarks.rig import VENUE, ingesting
 from benchmarks.table import Result
 from candlewick.events import CandlesStored, Event
 from candlewick.exchanges.exchange import StreamKind
-from candlewick.services.histogram import Histogram
+from candlewick.histogram import Histogram
 from candlewick.stores.lmdb import LmdbStore
 
 PACED_SYMBOLS = 50

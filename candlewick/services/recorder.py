@@ -16,9 +16,9 @@ import numpy as np
 from candlewick.clock import SECOND, Clock
 from candlewick.errors import StoreError
 from candlewick.events import CandleRejected, CandleRevised, CandlesStored, Event, StoreTrouble
+from candlewick.histogram import Histogram
 from candlewick.integrity.rules import Broken, Grids, check
 from candlewick.market import Candle, Series
-from candlewick.services.histogram import Histogram
 from candlewick.stores.store import ROW, VALUES, Quarantined, Rows, Source, Store, WriteResult
 
 T = TypeVar("T")

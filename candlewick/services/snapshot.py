@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 from candlewick.clock import SECOND, Clock
 from candlewick.errors import Banned
+from candlewick.histogram import Histogram
 from candlewick.history.budget import Budget
 from candlewick.history.client import RestClient
 from candlewick.live.shard import Shard
-from candlewick.services.histogram import Histogram
 from candlewick.services.ingest import Ingest
 from candlewick.services.observer import Observer
 from candlewick.services.status import (

@@ -7,23 +7,11 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
+from candlewick.histogram import Distribution
 from candlewick.market import Series
 
 DATABASE = "postgresql"
 """The name of the output that is the shared database."""
-
-
-class Distribution(Struct, frozen=True, kw_only=True):
-    """What a histogram has seen. `counts[i]` lie in `(bounds[i - 1], bounds[i]]`; the last count is beyond all bounds."""
-
-    bounds: tuple[float, ...] = ()
-    counts: tuple[int, ...] = (0,)
-    total_s: float = 0.0
-
-    @property
-    def count(self) -> int:
-        """How many values were seen."""
-        return sum(self.counts)
 
 
 class StoreStatus(Struct, frozen=True, kw_only=True):

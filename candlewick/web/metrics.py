@@ -7,8 +7,9 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from candlewick.histogram import Distribution
 from candlewick.market import SECOND
-from candlewick.services.status import Distribution, OutputStatus, SeriesStatus, Status
+from candlewick.services.status import OutputStatus, SeriesStatus, Status
 from candlewick.web.health import State, judge
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

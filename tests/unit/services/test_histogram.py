@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from candlewick.services.histogram import Histogram
-from candlewick.services.status import Distribution
+from candlewick.histogram import Distribution, Histogram
 
 
 def test_histogram_counts_bounds_as_inside() -> None:

@@ -7,9 +7,9 @@ import pytest
 from candlewick.clock import ManualClock
 from candlewick.errors import Banned, Unreachable
 from candlewick.exchanges.exchange import StreamKind
+from candlewick.histogram import Histogram
 from candlewick.market import SECOND, Interval
 from candlewick.services import snapshot
-from candlewick.services.histogram import Histogram
 from candlewick.services.observer import Observer
 from candlewick.services.status import Counters, SeriesStatus
 from tests.unit.services.frames import agg_trade_frame, kline_frame, quote_frame
