@@ -106,12 +106,17 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     store: Annotated[
         str,
-        About("Store", STORE, "Where candles are kept.", default="`lmdb://` and the user's data folder"),
+        About(
+            "Store",
+            STORE,
+            "Where candles are kept; a shared database is fed from LOCAL_STORE.",
+            default="`lmdb://` and the user's data folder",
+        ),
     ] = ""
     local_store: Annotated[
         str,
         About(
-            "Store", STORE, "Where what is received is kept first when STORE is a shared database.",
+            "Store", STORE, "Where `run` and `feeder` keep what they receive before a shared database has it, when STORE is one.",
             default="`lmdb://` and the user's data folder",
         ),
     ] = ""  # fmt: skip
@@ -208,18 +213,12 @@ class Settings(Struct, frozen=True, kw_only=True):
         int, About("History", whole(1, 366), "Days of history asked for at a time.", purpose="for the gap handler")
     ] = 7
 
-    db_host: Annotated[str, About("SQL store", WORD, "The database's host.")] = (
-        "timescaledb"
-    )
+    db_host: Annotated[str, About("SQL store", WORD, "The database's host.")] = "timescaledb"
     db_port: Annotated[
         int, About("SQL store", whole(1, 65535), "The database's port.")
     ] = 5432  # fmt: skip
-    db_name: Annotated[
-        str, About("SQL store", WORD, "The database.", aliases=("POSTGRES_DB",))
-    ] = "btc_ml_production"
-    db_user: Annotated[
-        str, About("SQL store", WORD, "Who connects.", aliases=("POSTGRES_USER",))
-    ] = "mltrader"
+    db_name: Annotated[str, About("SQL store", WORD, "The database.", aliases=("POSTGRES_DB",))] = "btc_ml_production"
+    db_user: Annotated[str, About("SQL store", WORD, "Who connects.", aliases=("POSTGRES_USER",))] = "mltrader"
     db_password: Annotated[
         str,
         About(
@@ -227,12 +226,8 @@ class Settings(Struct, frozen=True, kw_only=True):
             default="none",
         ),
     ] = ""  # fmt: skip
-    db_pool_min: Annotated[
-        int, About("SQL store", whole(0, 100), "Connections that stay open.")
-    ] = 2
-    db_pool_max: Annotated[
-        int, About("SQL store", whole(1, 100), "Connections at most.")
-    ] = 5
+    db_pool_min: Annotated[int, About("SQL store", whole(0, 100), "Connections that stay open.")] = 2
+    db_pool_max: Annotated[int, About("SQL store", whole(1, 100), "Connections at most.")] = 5
     db_idle_timeout: Annotated[
         float, About("SQL store", number(1), "Seconds after which an idle connection is closed.")
     ] = 60.0  # fmt: skip
@@ -261,10 +256,13 @@ class Settings(Struct, frozen=True, kw_only=True):
         int, About("SQL store", whole(0, 3650), "Days after which TimescaleDB compresses candles; 0 never does.")
     ] = 7
     batch_size: Annotated[
-        int, About("SQL store", whole(1, 10_000), "Live candles written together.")
+        int,
+        About(
+            "SQL store", whole(1, 10_000), "So many candles that wait go to the database at once, however busy it is."
+        ),
     ] = 10
     batch_timeout_ms: Annotated[
-        int, About("SQL store", whole(1, 60_000), "Milliseconds a live candle waits for others.")
+        int, About("SQL store", whole(1, 60_000), "Milliseconds that fewer wait for others at most; a database that is idle is written at once.")
     ] = 1000  # fmt: skip
     postgres_host_auth_method: Annotated[
         str, About("SQL store", WORD, "How the database's container checks passwords.", purpose="for deployment")
@@ -277,7 +275,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         str,
         About(
             "Services", url("http", "https"),
-            "Where a feeder has gaps repaired, such as http://gap-handler:9000/backfill; empty: it repairs them itself.",
+            "Where a feeder has gaps repaired first, such as http://gap-handler:9000/backfill; empty: it repairs them itself.",
             default="none",
         ),
     ] = ""  # fmt: skip
@@ -348,7 +346,9 @@ class Settings(Struct, frozen=True, kw_only=True):
             given = dict(parse_qsl(urlsplit(self.store).query))
             return urlunsplit(urlsplit(self.store)._replace(query=urlencode(tls | given)))
         if not self.db_password:
-            raise ConfigError("DB_PASSWORD is not set: give the password of DB_USER, or name the database with STORE=postgresql://...")
+            raise ConfigError(
+                "DB_PASSWORD is not set: give the password of DB_USER, or name the database with STORE=postgresql://..."
+            )
         who = f"{quote(self.db_user, safe='')}:{quote(self.db_password, safe='')}"
         return f"postgresql://{who}@{self.db_host}:{self.db_port}/{quote(self.db_name, safe='')}?{urlencode(tls)}"
 
