@@ -1,0 +1,56 @@
+"""The compiled way from rows to COPY BINARY, where there is one: `copy_kernel.c`, through ctypes.
+
+`hatch_build.py` compiles it when the package is built or installed for editing. Where it could not, `rows.py` makes the
+same bytes, many times slower. It holds no lock of Python.
+"""
+
+import ctypes
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from candlewick.compiled import library
+from candlewick.stores.store import Rows
+
+LIBRARY = Path(__file__).with_name("libcopy_kernel.so")
+
+_INTERFACE = 1
+_MOST_NUMERIC = 44  # as in the library
+_REST = 8 * _MOST_NUMERIC + 3 * 12 + 6
+
+
+class Kernel:
+    """The function of the library."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        number, address = ctypes.c_int64, ctypes.c_void_p
+        self._rows = library.candlewick_copy_rows
+        self._rows.restype = number
+        self._rows.argtypes = (address, number, ctypes.c_char_p, number, address, number, address)
+
+    def encode(self, rows: Rows, prefix: bytes, slow: Callable[[Rows], bytes]) -> bytes:
+        """Rows of one series, contiguous, one after the other, each after `prefix`; `slow` makes those of unusual doubles."""
+        room = len(rows) * (len(prefix) + _REST)
+        made = np.empty(room, np.uint8)
+        written = ctypes.c_int64()
+        parts, done, start = [], 0, 0
+        while done < len(rows):
+            at = rows.ctypes.data + done * rows.itemsize
+            done += self._rows(
+                at, len(rows) - done, prefix, len(prefix), made.ctypes.data + start, room - start, ctypes.byref(written)
+            )
+            parts.append(made[start : start + written.value])
+            start += written.value
+            if done < len(rows):
+                parts.append(np.frombuffer(slow(rows[done : done + 1]), np.uint8))
+                done += 1
+        return parts[0].tobytes() if len(parts) == 1 else b"".join(parts)
+
+
+@cache
+def loaded() -> Kernel | None:
+    """The library beside this file; None where it was not compiled, or is of another version of this file."""
+    found = library(LIBRARY, "candlewick_copy_interface", _INTERFACE)
+    return None if found is None else Kernel(found)
