@@ -41,12 +41,12 @@ class Kernel:
             done += self._rows(
                 at, len(rows) - done, prefix, len(prefix), made.ctypes.data + start, room - start, ctypes.byref(written)
             )
-            parts.append(made[start : start + written.value])
+            parts.append(made[start : start + written.value].tobytes())
             start += written.value
             if done < len(rows):
-                parts.append(np.frombuffer(slow(rows[done : done + 1]), np.uint8))
+                parts.append(slow(rows[done : done + 1]))
                 done += 1
-        return parts[0].tobytes() if len(parts) == 1 else b"".join(parts)
+        return b"".join(parts)
 
 
 @cache

@@ -8,6 +8,7 @@ import math
 import struct
 from collections.abc import Iterator, Mapping
 from functools import lru_cache, partial
+from itertools import pairwise
 
 import numpy as np
 
@@ -98,7 +99,7 @@ def _runs(rows: Rows) -> Iterator[tuple[int, Rows]]:
     """Rows of one series that stand together, with its number."""
     numbers = np.ascontiguousarray(rows["series"])
     starts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(rows)]
-    for start, end in zip(starts, starts[1:], strict=False):
+    for start, end in pairwise(starts):
         if end > start:
             yield int(numbers[start]), rows[start:end]
 
