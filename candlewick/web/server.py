@@ -1,39 +1,25 @@
 """The HTTP server of a run: health, metrics, status and repair. It asks its `Operator` and decides nothing."""
 
-import errno
 import logging
-import socket
 from collections.abc import Awaitable, Callable
 
 import msgspec
 from aiohttp import web
 
 from candlewick.config import Settings, masked
-from candlewick.errors import CandlewickError, ConfigError, UsageError
+from candlewick.errors import CandlewickError, UsageError
 from candlewick.market import Interval, Market, Series, normal_symbol
 from candlewick.services.status import Operator, Status
 from candlewick.web import health, page
 from candlewick.web.access import refusal
+from candlewick.web.listening import HEADERS, WebServer, answer_json, listen
 
 log = logging.getLogger("candlewick.web")
 
-HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 SHUTDOWN_S = 2.0
 """How long answers under way may take once the server closes."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class WebServer:
-    """A server that listens."""
-
-    def __init__(self, runner: web.AppRunner, url: str) -> None:
-        self._runner = runner
-        self.url = url
-
-    async def close(self) -> None:
-        """Stop listening, and let answers under way finish."""
-        await self._runner.cleanup()
 
 
 async def start(operator: Operator, settings: Settings) -> WebServer:
@@ -42,31 +28,8 @@ async def start(operator: Operator, settings: Settings) -> WebServer:
     Raises:
         ConfigError: it cannot listen there; says why and which setting to change.
     """
-    runner = web.AppRunner(application(operator, settings), access_log=None, shutdown_timeout=SHUTDOWN_S)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, settings.http_host, settings.feeder_port).start()
-    except OSError as error:
-        await runner.cleanup()
-        raise ConfigError(_cannot_listen(error, settings)) from error
-    port = runner.addresses[0][1]
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.http_host, settings.http_host)  # noqa: S104 - read, not bound
-    if ":" in host and not host.startswith("["):
-        host = f"[{host}]"
-    return WebServer(runner, f"http://{host}:{port}")
-
-
-def _cannot_listen(error: OSError, settings: Settings) -> str:
-    place = f"{settings.http_host}:{settings.feeder_port}"
-    if error.errno == errno.EADDRINUSE:
-        return f"port {settings.feeder_port} is in use: stop what listens at {place}, or set FEEDER_PORT (--port) to another"
-    if error.errno == errno.EACCES:
-        return f"port {settings.feeder_port} needs privileges this user has not: set FEEDER_PORT (--port) above 1023"
-    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-        return (
-            f"{settings.http_host} is no address of this machine: set HTTP_HOST (--host), such as 127.0.0.1 or 0.0.0.0"
-        )
-    return f"nothing can listen at {place}: {error.strerror or error} (HTTP_HOST, FEEDER_PORT)"
+    app = application(operator, settings)
+    return await listen(app, settings.http_host, settings.feeder_port, "FEEDER_PORT", drain_s=SHUTDOWN_S)
 
 
 def application(operator: Operator, settings: Settings) -> web.Application:
@@ -82,6 +45,7 @@ def application(operator: Operator, settings: Settings) -> web.Application:
             web.get("/metrics", routes.metrics),
             web.get("/status", routes.status),
             web.post("/repair", routes.repair),
+            web.get("/openapi.json", routes.openapi),
         ]
     )
     return app
@@ -92,19 +56,13 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
     try:
         return await handler(request)
     except UsageError as error:
-        return _json(400, {"error": str(error)})
+        return answer_json(400, {"error": str(error)})
     except CandlewickError as error:
-        return _json(503, {"error": masked(str(error))})
+        return answer_json(503, {"error": masked(str(error))})
     except web.HTTPException as answer:
-        return _json(
+        return answer_json(
             answer.status, {"error": f"{request.method} {request.path}: {answer.reason}"}, answer.headers.get("Allow")
         )
-
-
-def _json(status: int, body: object, allow: str | None = None) -> web.Response:
-    headers = HEADERS | ({"Allow": allow} if allow else {})
-    text = msgspec.json.format(msgspec.json.encode(body), indent=2)
-    return web.Response(status=status, body=text + b"\n", content_type="application/json", headers=headers)
 
 
 class _Routes:
@@ -118,13 +76,13 @@ class _Routes:
         return web.Response(text=text, content_type="text/html", headers=headers)
 
     async def health(self, _: web.Request) -> web.Response:
-        return _json(*health.health(self._operator.status()))
+        return answer_json(*health.health(self._operator.status()))
 
     async def ready(self, _: web.Request) -> web.Response:
-        return _json(*health.ready(self._operator.status()))
+        return answer_json(*health.ready(self._operator.status()))
 
     async def live(self, _: web.Request) -> web.Response:
-        return _json(*health.live())
+        return answer_json(*health.live())
 
     async def metrics(self, _: web.Request) -> web.Response:
         from candlewick.web import metrics  # noqa: PLC0415 - a megabyte that a run nobody scrapes need not hold
@@ -135,16 +93,21 @@ class _Routes:
     async def status(self, _: web.Request) -> web.Response:
         status = self._operator.status()
         store = msgspec.structs.replace(status.store, location=masked(status.store.location))
-        return _json(200, msgspec.structs.replace(status, store=store))
+        return answer_json(200, msgspec.structs.replace(status, store=store))
+
+    async def openapi(self, _: web.Request) -> web.Response:
+        from candlewick.web.openapi import feeder_document  # noqa: PLC0415 - few ask for it
+
+        return answer_json(200, feeder_document())
 
     async def repair(self, request: web.Request) -> web.Response:
         refused = refusal(self._token, request.remote, request.headers)
         if refused is not None:
-            return _json(refused[0], {"error": refused[1]})
+            return answer_json(refused[0], {"error": refused[1]})
         results = []
         for series in self._wanted(request):
             results += await self._operator.repair(series)
-        return _json(200, results)
+        return answer_json(200, results)
 
     def _wanted(self, request: web.Request) -> list[Series] | list[None]:
         """The series that the query names: those followed, of the symbol and interval it gives."""

@@ -1,0 +1,252 @@
+"""One backfill: what a span of a series lacks is asked of REST, verified in the database, and only then called repaired.
+
+Of one series there is one backfill at a time, of all gap handlers at the database: who has its claim works, the others
+wait and find nothing left to do.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+import msgspec
+
+from candlewick.clock import SECOND, Clock
+from candlewick.errors import CandlewickError, Refused, StoreDown, UsageError
+from candlewick.events import Event
+from candlewick.history.budget import REPAIR
+from candlewick.history.client import SETTLE_S, RestClient
+from candlewick.market import Series, Span, format_time
+from candlewick.services.gap_handler.book import Book
+from candlewick.services.gap_handler.results import Backfilled, Outcome
+from candlewick.services.gap_handler.shared import SharedRecorder
+from candlewick.services.repair import ASK_AGAIN_OLD_S, CHUNK, OLD, Job, Repairer
+from candlewick.stores.provenance import GapRecord
+
+CLAIM_EVERY_S = 0.25
+"""A claim that another gap handler has is asked for so often."""
+MOST_ROWS = 100
+"""Holes of one backfill that get a row each in the log; of more there is one row for all."""
+
+
+class Backfiller:
+    """Repairs spans of one market."""
+
+    def __init__(
+        self, client: RestClient, recorder: SharedRecorder, book: Book, *, clock: Clock, tell: Callable[[Event], None],
+        on_later: Callable[[Series, Span], None], timeout_s: float,
+    ) -> None:  # fmt: skip
+        """`on_later` hears of spans that have to be looked at once more, when it is time; `timeout_s` is real time."""
+        self._client, self._recorder, self._book, self._clock, self._tell = client, recorder, book, clock, tell
+        self._timeout_s = timeout_s
+        self.repairer = Repairer(
+            client, recorder, clock=clock, tell=tell, on_later=lambda job: on_later(job.series, job.span)
+        )
+        self._turns: dict[Series, asyncio.Lock] = {}
+        self._known: set[Series] = set()
+
+    async def backfill(self, series: Series, span: Span, cause: str, *, detected_at: int | None = None) -> Backfilled:
+        """Repair a span on the grid; whatever happens, what came until then is kept, and the result says the truth.
+
+        Raises:
+            UsageError: the exchange does not know the series.
+        """
+        began = self._clock.monotonic()
+        work = _Work(series, span)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._meet(series)
+                async with self.claimed(series):
+                    await self._repair(work, cause, detected_at)
+        except TimeoutError:
+            work.failed(f"gave up after {self._timeout_s:g} s: what came until then is kept")
+        except UsageError:
+            raise
+        except CandlewickError as error:
+            work.failed(str(error))
+        result = work.result()
+        return msgspec.structs.replace(result, duration_s=round(self._clock.monotonic() - began, 3))
+
+    @asynccontextmanager
+    async def claimed(self, series: Series) -> AsyncIterator[None]:
+        """Have a series to oneself, however long it takes to get it.
+
+        Raises:
+            StoreDown: the database does not answer, or the connection was lost that held the claim: then somebody else
+                may be at it, and whoever is inside is cancelled.
+        """
+        turn = self._turns.setdefault(series, asyncio.Lock())
+        async with turn:
+            while (claim := await self._book.claim(f"backfill:{series}")) is None:  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(CLAIM_EVERY_S)  # noqa: TID251 - another process keeps real time
+            try:
+                async with _cancelled_by(claim.lost, f"the connection that held the claim on {series} was lost"):
+                    yield
+            finally:
+                await claim.release()
+
+    async def settle(self, series: Series, span: Span | None = None) -> int:
+        """Resolve every open row of a series (that meets `span`) of which every candle is accounted for; how many were.
+
+        The bounds of a row need not be those of anything that was repaired.
+        """
+        resolved = 0
+        for gap in await self._book.unresolved(series, span):
+            interval = gap.series.interval
+            grid = Span(interval.ceil(gap.span.start), interval.ceil(gap.span.end))
+            if grid.end > interval.floor(self._clock.now()) or await self.missing(series, grid):
+                continue
+            held = await self.held(series, grid)
+            lost = interval.count(grid) - held
+            recovered = held if gap.candles is None else max(0, min(held, gap.candles - lost))
+            resolved += await self._book.resolve(gap, recovered)
+        return resolved
+
+    async def missing(self, series: Series, span: Span) -> list[Span]:
+        """What of a span on the grid has neither a candle nor a reason."""
+        return await self._recorder.on_store(self.repairer.missing, series, span)
+
+    async def log(self, series: Series, holes: Sequence[Span], cause: str, detected_at: int | None = None) -> None:
+        """Have a row of every hole in the log, or one of all where they are too many."""
+        interval = series.interval
+        spans = list(holes) if len(holes) <= MOST_ROWS else [Span(holes[0].start, holes[-1].end)]
+        for one in spans:
+            candles = sum(interval.count(hole) for hole in holes if one.start <= hole.start and hole.end <= one.end)
+            at = self._clock.now() if detected_at is None else detected_at
+            await self._book.keep_gap(GapRecord(str(series), one, candles, at, cause))
+
+    async def held(self, series: Series, span: Span) -> int:
+        """How many candles of a span there are."""
+        read = partial(self._recorder.store.columns, series, *span, columns=["open_time"])
+        return len((await self._recorder.on_store(read))["open_time"])
+
+    def _is_held(self, series: Series) -> bool:
+        return bool(len(self._recorder.store.columns(series, columns=["open_time"], last=1)["open_time"]))
+
+    async def _meet(self, series: Series) -> None:
+        """Make sure that the exchange knows a series before the database does: a slip of the pen leaves no trace."""
+        if series in self._known:
+            return
+        if not await self._recorder.on_store(self._is_held, series):
+            now = self._clock.now()
+            start = series.interval.floor(now)
+            try:
+                await self._client.klines(series.symbol, series.interval, start, start + 1, REPAIR, most=1)
+            except Refused as error:
+                raise UsageError(f"{series} cannot be asked for: {error}") from error
+        await self._recorder.follow(series)
+        self._known.add(series)
+
+    async def _repair(self, work: "_Work", cause: str, detected_at: int | None) -> None:
+        series, interval = work.series, work.series.interval
+        await self._wait_until_settled(work)
+        over = Span(work.span.start, max(work.span.start, min(work.span.end, interval.floor(self._clock.now()))))
+        holes = await self.missing(series, over)
+        work.began(sum(map(interval.count, holes)))
+        if holes:
+            await self.log(series, holes, cause, detected_at)
+            await self._mend(work, holes, cause)
+            left = await self.missing(series, over)
+            if old := [hole for hole in left if hole.end < self._clock.now() - OLD]:
+                # What REST has twice not had is proved to be nowhere; once is not enough.
+                await self._clock.sleep(ASK_AGAIN_OLD_S + 1)
+                await self._mend(work, old, cause)
+                left = await self.missing(series, over)
+            work.left = sum(map(interval.count, left))
+        await self.settle(series, work.span)
+        work.is_verified = not work.left and over.end == work.span.end
+        if over.end < work.span.end:
+            work.error = f"the candles from {format_time(over.end)} on are not over yet"
+        elif work.left:
+            work.error = (
+                f"{work.left} candles are still missing: the exchange has shown nothing of them, or will be asked again"
+            )
+
+    async def _wait_until_settled(self, work: "_Work") -> None:
+        """For some seconds after its end REST may show a candle as it was before: wait for one that is asked for."""
+        interval, now = work.series.interval, self._clock.now()
+        over = min(interval.floor(now), work.span.end)
+        if over > self.repairer.settled_end(interval) and work.span.start < over:
+            await self._clock.sleep((over - now) / SECOND + SETTLE_S + 0.01)
+
+    async def _mend(self, work: "_Work", holes: Sequence[Span], cause: str) -> None:
+        """Ask for holes, those together that one look at the store finds."""
+        interval = work.series.interval
+        for span in clustered(holes, CHUNK * interval.nominal):
+            for part in _parts(span, CHUNK * interval.nominal, interval.ceil):
+                mended = await self.repairer.mend(Job(work.series, part, REPAIR, cause))
+                work.fetched += mended.fetched
+                work.recovered += mended.counts.recovered
+                work.absent += mended.counts.absent
+
+
+class _Work:
+    """What a backfill has come to so far."""
+
+    def __init__(self, series: Series, span: Span) -> None:
+        self.series, self.span = series, span
+        self.expected = self.fetched = self.recovered = self.absent = self.left = 0
+        self.is_verified = self.has_failed = False
+        self.error = ""
+
+    def failed(self, error: str) -> None:
+        """It came to an end before its time."""
+        self.has_failed, self.error = True, error
+
+    def began(self, expected: int) -> None:
+        """So many candles are missing."""
+        self.expected = self.left = expected
+
+    def result(self) -> Backfilled:
+        if self.is_verified:
+            status = Outcome.BACKFILLED
+        elif self.has_failed and not (self.recovered or self.absent):
+            status = Outcome.ERROR
+        else:
+            status = Outcome.PARTIAL
+        return Backfilled(
+            status=status, series=self.series, span=self.span, expected=self.expected, fetched=self.fetched,
+            skipped=max(0, self.fetched - self.recovered), recovered=self.recovered, absent=self.absent, error=self.error,
+        )  # fmt: skip
+
+
+def clustered(holes: Sequence[Span], near: int) -> list[Span]:
+    """Spans around holes that lie no farther apart than `near`."""
+    spans: list[Span] = []
+    for hole in holes:
+        if spans and hole.start - spans[-1].end < near:
+            spans[-1] = Span(spans[-1].start, hole.end)
+        else:
+            spans.append(hole)
+    return spans
+
+
+def _parts(span: Span, length: int, ceil: Callable[[int], int]) -> list[Span]:
+    """A span cut into parts on the grid."""
+    parts = []
+    while span.end - span.start > length:
+        cut = ceil(span.start + length)
+        parts.append(Span(span.start, cut))
+        span = Span(cut, span.end)
+    return [*parts, span]
+
+
+@asynccontextmanager
+async def _cancelled_by(lost: asyncio.Event, why: str) -> AsyncIterator[None]:
+    """Cancel what is inside once `lost` is set, which comes out as StoreDown."""
+    inside = asyncio.current_task()
+    assert inside is not None
+
+    async def watch() -> None:
+        await lost.wait()
+        inside.cancel()
+
+    watching = asyncio.ensure_future(watch())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if lost.is_set() and not inside.uncancel():
+            raise StoreDown(why) from None
+        raise
+    finally:
+        watching.cancel()

@@ -1,0 +1,435 @@
+"""The gap handler: it waits for its database, then repairs what it is asked for, what it finds, and what history lacks."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from random import Random
+from typing import NamedTuple
+
+from candlewick import __version__
+from candlewick.clock import SECOND, SystemClock
+from candlewick.config import Settings
+from candlewick.errors import CandlewickError, ExchangeError, StoreDown, StoreError, UsageError
+from candlewick.events import Event, StoreTrouble
+from candlewick.histogram import Histogram
+from candlewick.history.budget import Budget
+from candlewick.history.client import RestClient
+from candlewick.integrity.spans import join
+from candlewick.market import Series, Span
+from candlewick.services import snapshot
+from candlewick.services.gap_handler.asked import Asked
+from candlewick.services.gap_handler.backfill import Backfiller, clustered
+from candlewick.services.gap_handler.book import Book
+from candlewick.services.gap_handler.historical import HistoricalJob
+from candlewick.services.gap_handler.results import (
+    Backfilled,
+    GapHandlerStatus,
+    Historical,
+    Outcome,
+    Rate,
+    Swept,
+    Timing,
+)
+from candlewick.services.gap_handler.scan import Scan
+from candlewick.services.gap_handler.shared import SharedRecorder
+from candlewick.services.gap_handler.slots import Slots
+from candlewick.services.historian import Historian
+from candlewick.services.loading.loader import Loader
+from candlewick.services.loading.loading import archive_clients
+from candlewick.services.observer import Observer
+from candlewick.services.pauses import pause_key
+from candlewick.services.repair import CHUNK
+from candlewick.services.schema import schema_options
+from candlewick.services.symbols import resolve
+from candlewick.stores.postgres.connection import Limits
+from candlewick.stores.postgres.quality import Counts
+from candlewick.stores.store import Store
+from candlewick.transport import Http
+
+DURATIONS_S = tuple(0.1 * 2**power for power in range(10))
+API_LATENCIES_S = tuple(0.1 * 2**power for power in range(8))
+WATCH_S = 2.0
+"""Real seconds between looks at the database."""
+PING_S = 5.0
+RETRY_S = (1.0, 2.0, 4.0, 8.0, 15.0)
+RESUME_S = 10.0
+"""So often a historical backfill is looked for that somebody left."""
+HISTORICAL_AFTER_S = 5.0
+CLOCK_EVERY_S, CLOCK_SOON_S = 600.0, 30.0
+STOP_S = 8.0
+
+
+class _Shop(NamedTuple):
+    """What there is once the database has answered."""
+
+    store: Store
+    recorder: SharedRecorder
+    backfiller: Backfiller
+    scan: Scan
+    historical: HistoricalJob
+
+
+class GapHandler:
+    """One gap handler; see `results.Keeper` for what may be asked of it."""
+
+    def __init__(
+        self, settings: Settings, http: Http, open_store: Callable[[], Store], *, clock: SystemClock, random: Random
+    ) -> None:  # fmt: skip
+        """`open_store` opens the shared database as a store; it is called in a thread."""
+        self.settings, self.clock = settings, clock
+        self.observer = Observer(clock)
+        self.book = Book(settings.database_url, settings.market, _limits(settings), clock)
+        self.slots = Slots(settings.max_concurrent_backfills)
+        symbol = next((one for one in settings.symbols if not _is_pattern(one)), "BTCUSDT")
+        self.default = Series(settings.market, symbol, settings.intervals[0])
+        self.told_to_stop = asyncio.Event()
+        self._http, self._open_store, self._random = http, open_store, random
+        self._api_latency = Histogram(API_LATENCIES_S)
+        self._budget = Budget(
+            requests_per_s=settings.rate_limit_requests_per_sec, burst=settings.burst_size,
+            weight_per_minute=settings.rate_limit_weight_per_minute, on_change=self._keep_pause,
+        )  # fmt: skip
+        self._client = RestClient(
+            settings.venue, settings.api_url, http, self._budget, clock, self.observer.tell, random=random,
+            on_latency=self._api_latency.observe,
+        )  # fmt: skip
+        self._shop: _Shop | None = None
+        self._trouble = "the database has not answered yet"
+        self._counts: Counts | None = None
+        self._outcomes = dict.fromkeys((one.value for one in Outcome), 0)
+        self._durations = {one.value: Histogram(DURATIONS_S) for one in Outcome}
+        self._recovered = self._inserted = 0
+        self._wanted: list[Series] | None = None
+        self._todo: dict[Series, list[Span]] = {}
+        self._has_work = asyncio.Event()
+        self._started_at = clock.now()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # What goes on by itself.
+
+    async def run(self) -> None:
+        """Work until cancelled; what was begun is then kept, or left for whoever comes next."""
+        try:
+            await self._connect()
+            shop = self._ready()
+            recording = asyncio.ensure_future(shop.recorder.run())
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(_outlive(recording))
+                    tasks.create_task(self._watch())
+                    tasks.create_task(self._keep_time())
+                    tasks.create_task(self._scans(shop))
+                    tasks.create_task(self._histories(shop))
+                    for _ in range(self.slots.most):
+                        tasks.create_task(self._work(shop))
+            finally:
+                shop.recorder.close()
+                await asyncio.wait({recording}, timeout=STOP_S)
+                recording.cancel()
+        finally:
+            await self._close()
+
+    async def _connect(self) -> None:
+        """Wait for the database, however long it takes."""
+        attempt = 0
+        while self._shop is None:
+            store: Store | None = None
+            try:
+                await self.book.open(schema_options(self.settings))
+                store = await asyncio.to_thread(self._open_store)
+                self._shop = await self._furnish(store)
+            except StoreError as error:
+                if store is not None:
+                    await asyncio.to_thread(store.close)
+                await self.book.close()
+                retry_s = RETRY_S[min(attempt, len(RETRY_S) - 1)]
+                attempt += 1
+                self._trouble = str(error)
+                self.observer.tell(StoreTrouble(str(error), 0, retry_s))
+                await self._real_sleep(retry_s)
+        self._trouble = ""
+
+    async def _furnish(self, store: Store) -> _Shop:
+        """Put together what works on a store that is open."""
+        settings, clock, tell = self.settings, self.clock, self.observer.tell
+        recorder = SharedRecorder(store, clock, tell, self.book.timed)
+        if (kept := await recorder.on_store(store.state, pause_key(settings.api_url))) is not None:
+            self._budget.load(kept, clock.now())
+        backfiller = Backfiller(
+            self._client, recorder, self.book, clock=clock, tell=tell, timeout_s=settings.backfill_timeout_seconds,
+            on_later=lambda series, span: self._request(series, [span]),
+        )  # fmt: skip
+        wanted = [] if any(map(_is_pattern, settings.symbols)) else self._series(settings.symbols)
+        scan = Scan(
+            recorder, self.book, backfiller, clock=clock, market=settings.market, wanted=wanted,
+            every_s=settings.backfill_check_interval_s, late_s=settings.gap_detection_threshold, request=self._request,
+        )  # fmt: skip
+        months = min(settings.historical_retention_months, settings.candles_retention_months or 1200)
+        historical = HistoricalJob(
+            recorder, self.book, backfiller, self._historian(store, tell), clock=clock, market=settings.market,
+            wanted=self._followed, months=months, chunk_days=settings.historical_chunk_days, place=self.slots.patient_place,
+        )  # fmt: skip
+        return _Shop(store, recorder, backfiller, scan, historical)
+
+    def _historian(self, store: Store, tell: Callable[[Event], None]) -> Historian | None:
+        """Who asks the archive; nobody where REST is simulated and the archive is the real one, or the other way round."""
+        settings, archive = self.settings, self.settings.venue.archive
+        if (settings.api_url == settings.venue.api_url) != (settings.binance_archive_url == archive.url):
+            return None
+
+        def new_loader() -> Loader:
+            clients = archive_clients(settings, self._http, self.clock, self._random, tell)
+            return Loader(
+                store, *clients, self._client, self.clock, tell, in_flight=settings.archive_downloads,
+                threshold_months=settings.monthly_threshold_months,
+            )  # fmt: skip
+
+        return Historian(new_loader, store, archive, settings.market, self.clock, tell)
+
+    async def _watch(self) -> None:
+        """Look at the database every few seconds, so that nobody who asks how it is has to wait for it."""
+        while True:
+            try:
+                await self.ping(PING_S)
+                self._counts = await self.book.counts()
+                self._trouble = ""
+            except StoreError as error:
+                self._trouble = str(error)
+            await self._real_sleep(WATCH_S)
+
+    async def _keep_time(self) -> None:
+        """Follow the exchange's clock; this machine's has to do until it answers."""
+        while True:
+            try:
+                time, speed, round_trip_s = await self._client.server_time()
+            except ExchangeError:
+                wait_s = CLOCK_SOON_S  # the client has told why
+            else:
+                since_s = round_trip_s / 2 / self.clock.speed * (speed or self.clock.speed)
+                self.clock.set_now(time + int(since_s * SECOND), speed)
+                wait_s = CLOCK_EVERY_S
+            await self.clock.sleep(wait_s)
+
+    async def _scans(self, shop: _Shop) -> None:
+        while True:
+            try:
+                await shop.scan.run_once()
+            except StoreError as error:
+                self.observer.tell(StoreTrouble(f"the search for holes: {error}", 0, RETRY_S[-1]))
+                await self.clock.sleep(RETRY_S[-1])
+                continue
+            await self.clock.sleep(self.settings.backfill_check_interval_s)
+
+    async def _histories(self, shop: _Shop) -> None:
+        """Begin a historical backfill if the settings say so, and take over one that was left."""
+        begin = self.settings.historical_backfill_enabled
+        await self.clock.sleep(HISTORICAL_AFTER_S)
+        while True:
+            with suppress(StoreDown):  # the watch tells
+                if await shop.historical.resume() or (begin and await shop.historical.begin()):
+                    begin = False
+                    await self._work_at_history(shop)
+            await self._real_sleep(RESUME_S)
+
+    async def _work_at_history(self, shop: _Shop) -> None:
+        try:
+            await shop.historical.work()
+        except StoreError as error:
+            self.observer.tell(StoreTrouble(f"the historical backfill: {error}", 0, RESUME_S))
+        finally:
+            await shop.historical.release()
+
+    def _request(self, series: Series, spans: Sequence[Span]) -> None:
+        """Have spans of a series repaired as soon as there is a place."""
+        self._todo[series] = join([*self._todo.get(series, []), *spans])
+        self._has_work.set()
+
+    async def _work(self, shop: _Shop) -> None:
+        """Repair what was requested, series by series."""
+        while True:
+            await self._has_work.wait()
+            if not self._todo:
+                self._has_work.clear()
+                continue
+            series = next(iter(self._todo))
+            spans = self._todo.pop(series)
+            for span in _near(series, spans):
+                async with self.slots.patient_place():
+                    with suppress(UsageError):  # a series in the log that the exchange does not know
+                        await self._backfill(shop, series, span, "found by a search")
+
+    async def _backfill(
+        self, shop: _Shop, series: Series, span: Span, cause: str, detected_at: int | None = None
+    ) -> Backfilled:
+        """One backfill, counted; the caller has a place."""
+        result = await shop.backfiller.backfill(series, span, cause, detected_at=detected_at)
+        self._count(result)
+        if result.status is Outcome.ERROR:
+            with suppress(StoreError):  # it may be the database that failed
+                await self.book.log_error(f"backfill of {series} {span}: {result.error}", series)
+        return result
+
+    def _count(self, result: Backfilled) -> None:
+        self._outcomes[result.status.value] += 1
+        self._durations[result.status.value].observe(result.duration_s)
+        self._recovered += result.recovered
+
+    # What others ask for.
+
+    def status(self) -> GapHandlerStatus:
+        """See `results.Keeper`."""
+        now, shop, counts = self.clock.now(), self._shop, self._counts
+        return GapHandlerStatus(
+            version=__version__, environment=self.settings.environment, market=self.settings.market.value,
+            started_at=self._started_at, now=now, database=self.book.place,
+            database_connected=not self._trouble, database_error=self._trouble,
+            api_reachable=self._client.reachable, api_error=self._client.trouble or "",
+            rate=Rate(
+                consecutive_failures=self._client.failures, tokens_available=round(self._budget.tokens(now), 2),
+                in_backoff=self._budget.pause(now) is not None, weight_used=self._budget.used(now),
+                weight_limit=self._budget.limit,
+            ),
+            outcomes=dict(self._outcomes), api_requests=dict(self._client.outcomes), recovered=self._recovered,
+            inserted=0 if shop is None else shop.recorder.written, duplicates=0 if shop is None else shop.recorder.duplicates,
+            database_errors=self.book.errors, pending=self.slots.waiting + len(self._todo), active=self.slots.active,
+            errors_24h=self.observer.errors_24h(),
+            unresolved_gaps=counts and counts.unresolved_gaps, candles_missing=counts and counts.candles_missing,
+            backfills_24h=counts and counts.backfills_24h, recovered_24h=counts and counts.recovered_24h,
+            scanned_at=None if shop is None else shop.scan.scanned_at,
+            timing=Timing(
+                backfills={name: one.snapshot() for name, one in self._durations.items()},
+                api=self._api_latency.snapshot(), database=self.book.latency.snapshot(),
+            ),
+            memory_mb=snapshot.own_memory_mb(),
+        )  # fmt: skip
+
+    async def ping(self, timeout_s: float) -> None:
+        """See `results.Keeper`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.book.ping(timeout_s)
+        except TimeoutError:
+            raise StoreDown(f"the database at {self.book.place} did not answer within {timeout_s:g} s") from None
+
+    async def backfill(self, asked: Asked) -> Backfilled:
+        """See `results.Keeper`."""
+        if self.slots.is_full:
+            rejected = Backfilled(
+                status=Outcome.REJECTED, series=asked.series, span=asked.span,
+                error=f"{self.slots.most} backfills are under way, and no more at once: try again later",
+            )  # fmt: skip
+            self._count(rejected)
+            return rejected
+        if self._shop is None:
+            failed = Backfilled(status=Outcome.ERROR, series=asked.series, span=asked.span, error=self._trouble)
+            self._count(failed)
+            return failed
+        async with self.slots.place():
+            return await self._backfill(self._shop, asked.series, asked.span, "asked for", asked.detected_at)
+
+    async def backfill_unresolved(self) -> Swept:
+        """See `results.Keeper`."""
+        shop = self._ready()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self.settings.backfill_timeout_seconds
+        gaps = await self.book.unresolved()
+        details: list[Backfilled] = []
+        for gap in gaps:
+            if loop.time() >= until:
+                break
+            interval = gap.series.interval
+            span = Span(interval.ceil(gap.span.start), interval.ceil(gap.span.end))
+            async with self.slots.patient_place():
+                try:
+                    details.append(await self._backfill(shop, gap.series, span, "left open"))
+                except UsageError as error:
+                    details.append(Backfilled(status=Outcome.ERROR, series=gap.series, span=span, error=str(error)))
+        return Swept(details=tuple(details), remaining=len(gaps) - len(details))
+
+    async def historical(self) -> Historical:
+        """See `results.Keeper`."""
+        return await self._ready().historical.state()
+
+    async def start_historical(self) -> bool:
+        """See `results.Keeper`."""
+        shop = self._ready()
+        if not await shop.historical.begin():
+            return False
+        task = asyncio.ensure_future(self._work_at_history(shop))  # of this process, not of whoever asked
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    def stop(self) -> None:
+        """See `results.Keeper`."""
+        asyncio.get_running_loop().call_later(0.1, self.told_to_stop.set)
+
+    # Odds and ends of the above.
+
+    def _ready(self) -> _Shop:
+        if self._shop is None:
+            raise StoreDown(self._trouble)
+        return self._shop
+
+    async def _followed(self) -> Sequence[Series]:
+        """SYMBOLS x INTERVALS, patterns held against what the exchange lists.
+
+        Raises:
+            CandlewickError: it cannot be asked.
+        """
+        if self._wanted is None:
+            symbols: Sequence[str] = self.settings.symbols
+            if any(map(_is_pattern, symbols)):
+                info = await self._client.exchange_info()
+                symbols = resolve(symbols, info.instruments, self.settings.market)
+            self._wanted = self._series(symbols)
+        return self._wanted
+
+    def _series(self, symbols: Sequence[str]) -> list[Series]:
+        return [Series(self.settings.market, one, each) for one in symbols for each in self.settings.intervals]
+
+    def _keep_pause(self) -> None:
+        """A pause that the exchange imposed does not end with the process."""
+        if self._shop is None:
+            return
+        shop, kept = self._shop, self._budget.dump()
+
+        async def keep() -> None:
+            with suppress(CandlewickError):  # it is obeyed all the same, until this process ends
+                await shop.recorder.on_store(shop.store.set_state, pause_key(self.settings.api_url), kept)
+
+        task = asyncio.ensure_future(keep())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _real_sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)  # noqa: TID251 - a database keeps real time
+
+    async def _close(self) -> None:
+        """Let go of everything; what was under way has ended, or is ended now."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._shop is not None:
+            await asyncio.to_thread(self._shop.store.close)
+        await self.book.close()
+
+
+def _limits(settings: Settings) -> Limits:
+    """What is asked of the database beside candles comes from few connections."""
+    most = max(2, settings.db_max_conns)
+    return Limits(least=1, most=most, idle_s=settings.db_idle_timeout)
+
+
+def _is_pattern(symbol: str) -> bool:
+    return any(sign in symbol for sign in "*?[")
+
+
+def _near(series: Series, spans: Sequence[Span]) -> list[Span]:
+    """What one backfill does together: everything, unless it is spread over more than a look at the store shows."""
+    return clustered(spans, CHUNK * series.interval.nominal)
+
+
+async def _outlive(recording: "asyncio.Future[None]") -> None:
+    """Where the recorder fails, everything ends: nothing that is fetched could be kept."""
+    await asyncio.shield(recording)

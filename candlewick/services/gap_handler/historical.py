@@ -1,0 +1,199 @@
+"""The historical backfill: what is missing of many months, chunk by chunk, by whichever gap handler is there.
+
+How far it is stands in the database. Who has the claim works; when that process is gone another one, or the same after
+its restart, goes on with the chunks that are not verified yet.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from candlewick.clock import Clock
+from candlewick.errors import StoreDamaged, StoreDown, UsageError
+from candlewick.integrity.spans import join
+from candlewick.market import DAY, MINUTE, Market, Series, Span
+from candlewick.services.gap_handler.backfill import Backfiller
+from candlewick.services.gap_handler.book import Book
+from candlewick.services.gap_handler.results import Historical, Outcome
+from candlewick.services.gap_handler.shared import SharedRecorder
+from candlewick.services.historian import Historian
+from candlewick.stores.postgres.claims import Claim
+
+PAUSE_S = 1.0
+"""Between chunks: others ask the exchange too."""
+ROUNDS = 2
+"""How often a chunk is tried before the job ends without it."""
+LOST = "the connection that held the claim on the historical backfill was lost: whoever claims it next goes on"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class HistoricalJob:
+    """The one historical backfill of a market."""
+
+    def __init__(
+        self, recorder: SharedRecorder, book: Book, backfiller: Backfiller, historian: Historian | None, *,
+        clock: Clock, market: Market, wanted: Callable[[], Awaitable[Sequence[Series]]], months: int, chunk_days: int,
+        place: Callable[[], AbstractAsyncContextManager[None]],
+    ) -> None:  # fmt: skip
+        """`historian`: whom to ask for what is old, where REST is not to do it alone; `wanted`: the series to fill.
+
+        Every chunk is done in a `place` among other backfills.
+        """
+        self._place = place
+        self._recorder, self._book, self._backfiller, self._historian = recorder, book, backfiller, historian
+        self._clock, self._wanted, self._months, self._chunk_days = clock, wanted, months, chunk_days
+        self._name = f"historical:{market}"
+        self._key = f"gap_handler:{self._name}"
+        self._claim: Claim | None = None
+
+    async def state(self) -> Historical:
+        """How far it is, whoever works at it.
+
+        Raises:
+            StoreDown: the database does not answer.
+        """
+        kept = await self._recorder.on_store(self._recorder.store.state, self._key)
+        if kept is None:
+            return Historical()
+        try:
+            return msgspec.json.decode(kept, type=Historical)
+        except msgspec.DecodeError as error:
+            raise StoreDamaged(f"the database's entry {self._key} cannot be read ({error}): delete it") from None
+
+    async def begin(self) -> bool:
+        """Have the claim and a new job to work at; False where one is under way.
+
+        Raises:
+            StoreDown: the database does not answer.
+        """
+        if (await self.state()).is_running or not await self._take():
+            return False
+        now = self._clock.now()
+        start = months_before(now, self._months)
+        end = max(start, now - now % MINUTE)
+        await self._keep(Historical(is_running=True, started_at=now, start=start, end=end, chunk_days=self._chunk_days))
+        return True
+
+    async def resume(self) -> bool:
+        """Have the claim of a job that somebody left; False where there is none.
+
+        Raises:
+            StoreDown: the database does not answer.
+        """
+        if not (await self.state()).is_running or not await self._take():
+            return False
+        if not (await self.state()).is_running:  # it ended while the claim was on its way
+            await self.release()
+            return False
+        return True
+
+    async def work(self) -> None:
+        """Do what is left of the job that `begin` or `resume` gave.
+
+        Raises:
+            StoreDown: the database does not answer; the job is whole, and can be resumed.
+        """
+        claim = self._claim
+        assert claim is not None
+        try:
+            for _ in range(ROUNDS):
+                state = await self.state()
+                for number in [one for one in range(chunks_total(state)) if one not in state.done]:
+                    if claim.lost.is_set():
+                        raise StoreDown(LOST)
+                    async with self._place():
+                        state = await self._work_at(state, number)
+                    await self._clock.sleep(PAUSE_S)
+            state = await self.state()
+            error = "" if len(state.done) == chunks_total(state) else state.error
+            finished = msgspec.structs.replace(
+                state, is_running=False, finished_at=self._clock.now(), current=-1, error=error
+            )
+            await self._keep(finished)
+        finally:
+            await self.release()
+
+    async def release(self) -> None:
+        """Let others have it."""
+        if self._claim is not None:
+            await self._claim.release()
+            self._claim = None
+
+    async def _take(self) -> bool:
+        self._claim = await self._book.claim(self._name)
+        return self._claim is not None
+
+    async def _work_at(self, state: Historical, number: int) -> Historical:
+        """Do one chunk; it counts only when it is verified."""
+        state = msgspec.structs.replace(state, current=number)
+        await self._keep(state)
+        span = chunk(state, number)
+        recovered, errors = 0, []
+        for series in await self._wanted():
+            got, error = await self._fill(
+                series, Span(series.interval.ceil(span.start), series.interval.ceil(span.end))
+            )
+            recovered += got
+            if error:
+                errors.append(f"{series} {span}: {error}")
+        if self._claim is None or self._claim.lost.is_set():
+            raise StoreDown(LOST)
+        done = state.done if errors else tuple(sorted({*state.done, number}))
+        state = msgspec.structs.replace(
+            state, done=done, recovered=state.recovered + recovered, error=errors[0] if errors else state.error
+        )
+        await self._keep(state)
+        return state
+
+    async def _fill(self, series: Series, span: Span) -> tuple[int, str]:
+        """Candles that were got of a span, and why it is not complete if it is not."""
+        settled = self._backfiller.repairer.settled_end(series.interval)
+        span = Span(span.start, max(span.start, min(span.end, settled)))
+        holes = await self._backfiller.missing(series, span)
+        if not holes:
+            return 0, ""
+        before = await self._backfiller.held(series, span)
+        await self._load(series, holes)
+        try:
+            result = await self._backfiller.backfill(series, span, "history")
+            error = "" if result.status is Outcome.BACKFILLED else result.error
+        except UsageError as failure:
+            error = str(failure)
+        return max(0, await self._backfiller.held(series, span) - before), error
+
+    async def _load(self, series: Series, holes: Sequence[Span]) -> None:
+        """Have the archive asked for what is old enough; what it has not is REST's."""
+        if self._historian is None:
+            return
+        until = series.interval.floor(self._historian.boundary())
+        old = join(Span(one.start, min(one.end, until)) for one in holes)
+        if not old:
+            return
+        async with self._backfiller.claimed(series):
+            await self._historian.load([(series, Span(old[0].start, old[-1].end))])
+
+    async def _keep(self, state: Historical) -> None:
+        await self._recorder.on_store(self._recorder.store.set_state, self._key, msgspec.json.encode(state))
+
+
+def chunks_total(state: Historical) -> int:
+    """How many chunks a job has."""
+    return -(-(state.end - state.start) // (state.chunk_days * DAY))
+
+
+def chunk(state: Historical, number: int) -> Span:
+    """What one chunk of a job is about."""
+    start = state.start + number * state.chunk_days * DAY
+    return Span(start, min(state.end, start + state.chunk_days * DAY))
+
+
+def months_before(now: int, months: int) -> int:
+    """The minute so many calendar months ago; the last day of a month that is shorter."""
+    when = _EPOCH + timedelta(microseconds=now - now % MINUTE)
+    index = when.year * 12 + when.month - 1 - months
+    year, month = max(index // 12, 1970), index % 12 + 1
+    after = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
+    day = min(when.day, (after - timedelta(days=1)).day)
+    return (when.replace(year=year, month=month, day=day) - _EPOCH) // timedelta(microseconds=1)
