@@ -1,12 +1,15 @@
 """Fixtures for every test: where the recordings of the real exchange are, and real databases."""
 
+import asyncio
 import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
+from candlewick.stores.postgres.schema import SchemaOptions, migrate
 from tests.servers import timescale
 from tests.servers.postgres import DEBIAN, PostgresServer, default_binaries
 from tests.servers.timescale import TimescaleServer
@@ -52,6 +55,21 @@ def database_url(postgres_server: PostgresServer) -> Iterator[str]:
     yield from _database(postgres_server)
 
 
+@pytest.fixture(scope="session")
+def schema_template(postgres_server: PostgresServer) -> str:
+    """The address of a database with the schema and no rows, to be copied."""
+    postgres_server.revive()
+    url = postgres_server.new_database()
+    migrated(url)
+    return url
+
+
+@pytest.fixture
+def schema_url(postgres_server: PostgresServer, schema_template: str) -> Iterator[str]:
+    """The address of a fresh database that has the schema."""
+    yield from _database(postgres_server, schema_template)
+
+
 @pytest.fixture(params=["default", "oldest"])
 def each_postgres_url(
     request: pytest.FixtureRequest, postgres_servers: Callable[[Path | None], PostgresServer]
@@ -80,9 +98,22 @@ def timescale_url(timescale_server: TimescaleServer) -> str:
     return timescale_server.url
 
 
-def _database(server: PostgresServer) -> Iterator[str]:
+def migrated(url: str) -> None:
+    """Make the schema in the database at an address."""
+
+    async def migrate_it() -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            await migrate(connection, SchemaOptions())
+        finally:
+            await connection.close()
+
+    asyncio.run(migrate_it())
+
+
+def _database(server: PostgresServer, template: str | None = None) -> Iterator[str]:
     server.revive()
-    url = server.new_database()
+    url = server.new_database(template)
     yield url
     server.revive()
     server.drop_database(url)

@@ -138,10 +138,10 @@ class PostgresServer:
         if self._process is None:
             self.start()
 
-    def new_database(self) -> str:
-        """Create an empty database and return its address."""
+    def new_database(self, template: str | None = None) -> str:
+        """Create an empty database, or a copy of the one at the address `template`, and return its address."""
         name = f"test_{next(self._numbers)}"
-        self.execute(f"CREATE DATABASE {name}")
+        self.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template.rpartition('/')[2]}" if template else ""))
         return self.url_of(name)
 
     def drop_database(self, url: str) -> None:

@@ -1,0 +1,114 @@
+"""The shared database for code that is not asynchronous: a pool of connections on an event loop of its own."""
+
+import asyncio
+import os
+import threading
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from candlewick.errors import StoreError
+from candlewick.stores.postgres.connection import Database, Limits
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+_END_S = 10.0
+
+
+class Session:
+    """Connections that any thread may use; each call waits for its answer and leaves the other threads alone."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="candlewick-postgres", daemon=True)
+        self._thread.start()
+        self._process = os.getpid()
+        self._database: Database | None = None
+        self.place = ""
+        # Also at the end of the program, where nobody closed it: the server is told goodbye.
+        self._end = weakref.finalize(self, _end, self._loop, self._thread, self._process)
+
+    @classmethod
+    def open(cls, url: str, limits: Limits, *, application: str) -> Self:
+        """Connect, as `Database.open` does.
+
+        Raises:
+            StoreDown, StoreError: as that says.
+        """
+        self = cls()
+        try:
+            self._database = self._wait(Database.open(url, limits, application=application))
+        except BaseException:
+            self._end()
+            raise
+        self.place = self._database.place
+        return self
+
+    def ask(self, question: Callable[Concatenate[Any, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `question` returns, given a connection and the arguments.
+
+        Raises:
+            StoreDown, StoreError: the database's trouble; or it was closed.
+        """
+        return self._wait(self._asked(question, *args, **kwargs))
+
+    def change(self, question: Callable[Concatenate[Any, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same inside a transaction, which is durable once this returns."""
+        return self._wait(self._changed(question, *args, **kwargs))
+
+    def close(self) -> None:
+        """Close the connections; idempotent."""
+        database, self._database = self._database, None
+        if database is not None and self._process == os.getpid():
+            asyncio.run_coroutine_threadsafe(database.close(), self._loop).result()
+        self._end()
+
+    async def _asked(
+        self, question: Callable[Concatenate[Any, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        async with self._opened().acquire() as connection:
+            return await question(connection, *args, **kwargs)
+
+    async def _changed(
+        self, question: Callable[Concatenate[Any, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        async with self._transaction() as connection:
+            return await question(connection, *args, **kwargs)
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Any]:
+        async with self._opened().acquire() as connection, connection.transaction():
+            yield connection
+
+    def _opened(self) -> Database:
+        if self._database is None:
+            raise StoreError(f"the database at {self.place} is closed: open it again")
+        return self._database
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._process != os.getpid() or not self._thread.is_alive():
+            work.close()
+            raise StoreError(
+                f"the database at {self.place} is closed: open it again"
+                if self._process == os.getpid()
+                else f"the database at {self.place} was opened in process {self._process}: open it in this one"
+            )
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # the caller was interrupted: so is the statement
+            raise
+
+
+def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread, process: int) -> None:
+    """Stop the loop and its thread; connections that are still open end with it."""
+    if process != os.getpid() or loop.is_closed():
+        return
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(_END_S)
+    if not thread.is_alive():
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
