@@ -149,6 +149,40 @@ class StoreTrouble(Struct, frozen=True, tag=True):
     retry_s: float
 
 
+class OutputTrouble(Struct, frozen=True, tag=True):
+    """An output did not take what it was given; it waits in the store and is tried again in `retry_s`."""
+
+    output: str
+    reason: str
+    waiting: int
+    """Rows that the store has and the output has not."""
+    retry_s: float
+
+
+class OutputBack(Struct, frozen=True, tag=True):
+    """An output that gave trouble for `away_s` takes rows again; `waiting` are still to be sent."""
+
+    output: str
+    away_s: float
+    waiting: int
+
+
+class OutputRefused(Struct, frozen=True, tag=True):
+    """An output will not take something, in its own words; it is set aside in the store, and the rest goes on."""
+
+    output: str
+    what: str
+    words: str
+
+
+class OutputSnapshot(Struct, frozen=True, tag=True):
+    """Everything held is brought over to an output, and why."""
+
+    output: str
+    reason: str
+    rows: int
+
+
 class JobDone(Struct, frozen=True, tag=True):
     """A job of the shared database was run for the time it was due; `result` is what it counted, as JSON."""
 
@@ -168,5 +202,5 @@ class JobFailed(Struct, frozen=True, tag=True):
 Event = (
     FeedUp | FeedDown | FeedRenewed | StreamSilent | StreamRevived | CandleRejected | FrameRejected | CandlesStored
     | CandleRevised | CandleDisputed | GapFound | GapClosed | HistoryLoaded | TradeHole | RestTrouble | ClockOff | StoreTrouble
-    | JobDone | JobFailed
+    | OutputTrouble | OutputBack | OutputRefused | OutputSnapshot | JobDone | JobFailed
 )  # fmt: skip

@@ -19,6 +19,7 @@ LINES_PER_MINUTE = 20
 
 _ERRORS = (
     events.FeedDown, events.CandleRejected, events.FrameRejected, events.RestTrouble, events.StoreTrouble, events.JobFailed,
+    events.OutputTrouble, events.OutputRefused,
 )  # fmt: skip
 
 
@@ -221,6 +222,13 @@ def _say_store_trouble(event: events.StoreTrouble) -> str:
     )
 
 
+def _say_output_trouble(event: events.OutputTrouble) -> str:
+    return (
+        f"the output {event.output} failed: {event.reason}; {_many(event.waiting, 'row')} wait in the store, "
+        f"next attempt in {event.retry_s:.3g} s"
+    )
+
+
 _SENTENCES: dict[type, tuple[int, Callable[[Any], str]]] = {
     events.FeedUp: (logging.INFO, lambda e: f"connection {e.connection} is open with {_many(e.streams, 'stream')}"),
     events.FeedDown: (
@@ -254,6 +262,19 @@ _SENTENCES: dict[type, tuple[int, Callable[[Any], str]]] = {
     ),
     events.ClockOff: (logging.WARNING, _say_clock_off),
     events.StoreTrouble: (logging.ERROR, _say_store_trouble),
+    events.OutputTrouble: (logging.WARNING, _say_output_trouble),
+    events.OutputBack: (
+        logging.INFO,
+        lambda e: f"the output {e.output} is back after {e.away_s:.3g} s; {_many(e.waiting, 'row')} to send",
+    ),
+    events.OutputRefused: (
+        logging.ERROR,
+        lambda e: f"the output {e.output} refused {e.what}: {e.words}; it is set aside in the store",
+    ),
+    events.OutputSnapshot: (
+        logging.INFO,
+        lambda e: f"everything held, {_many(e.rows, 'row')}, is brought over to the output {e.output}: {e.reason}",
+    ),
     events.JobDone: (
         logging.INFO,
         lambda e: f"the database's job {e.job} of {format_time(e.scheduled_for)} was run: {e.result}",

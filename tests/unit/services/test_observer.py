@@ -38,6 +38,10 @@ ONE_OF_EACH: tuple[events.Event, ...] = (
     events.ClockOff(-1500.0),
     events.StoreTrouble("no space left", 10, 0.4),
     events.CandleDisputed(SERIES, CANDLE, CANDLE, ("volume",)),
+    events.OutputTrouble("postgresql", "refused", 3, 0.1),
+    events.OutputBack("postgresql", 12.5, 3),
+    events.OutputRefused("postgresql", "spot:BTCUSDT:1m at 0", "too large"),
+    events.OutputSnapshot("postgresql", "it is new", 1_000),
     events.JobDone("cleanup", NOW, "{}"),
     events.JobFailed("cleanup", "permission denied", 86400.0),
 )
@@ -100,7 +104,7 @@ def test_observer_names_a_gap_as_operators_look_for_it(log: io.StringIO) -> None
     assert hourly["message"].startswith("2 candles of 1h missing from")
 
 
-@pytest.mark.parametrize(("level", "expected"), [("debug", 19), ("info", 18), ("warn", 12), ("error", 1)])
+@pytest.mark.parametrize(("level", "expected"), [("debug", 23), ("info", 22), ("warn", 14), ("error", 2)])
 def test_log_level_is_respected(log: io.StringIO, level: str, expected: int) -> None:
     """LOG_LEVEL decides what is written, and never what is counted."""
     start_logging(LogLevel(level), log)
@@ -148,12 +152,12 @@ def test_errors_are_forgotten_after_24_hours(log: io.StringIO) -> None:
     observer = Observer(clock)
     for event in ONE_OF_EACH:
         observer.tell(event)
-    assert observer.errors_24h() == 7
+    assert observer.errors_24h() == 9
     observer.tell(events.TradeHole("btcusdt@trade", 77, 2, 2, "recovered"))
-    assert observer.errors_24h() == 7
+    assert observer.errors_24h() == 9
     clock.advance(DAY / SECOND - 120)
     observer.tell(ONE_OF_EACH[1])
-    assert observer.errors_24h() == 8
+    assert observer.errors_24h() == 10
     clock.advance(180)
     assert observer.errors_24h() == 1
 
