@@ -123,7 +123,7 @@ async def _claimed(connection: asyncpg.Connection, job: Job, due: datetime, now:
             return None
         result, error = await _run(connection, job, at)
         await connection.execute(
-            "UPDATE job_runs SET finished_at = clock_timestamp() - now() + $3, result = $4::jsonb, error = $5 "
+            "UPDATE job_runs SET finished_at = $3::timestamptz + (clock_timestamp() - now()), result = $4::jsonb, error = $5 "
             "WHERE job = $1 AND scheduled_for = $2",
             job.name, due, at, json.dumps(result), error or None,
         )  # fmt: skip
