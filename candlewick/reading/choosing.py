@@ -34,7 +34,7 @@ def find_derived(reader: StoreReader, series: Series) -> Derived:
     Raises:
         UsageError: the store has none that fits.
     """
-    known = reader.series()
+    known = reader.series(counted=False)
     source = find_lower(known, series)
     if source is None:
         raise UsageError(
@@ -50,7 +50,7 @@ def find_stored(reader: StoreReader, series: Series) -> Stored:
     Raises:
         UsageError: the store does not know it.
     """
-    known = reader.series()
+    known = reader.series(counted=False)
     if all(one.series != series for one in known):
         raise _unknown(reader, str(series), known, series.symbol)
     return Stored(reader, series)
@@ -64,7 +64,7 @@ def find_all(
     Raises:
         UsageError: a symbol or an interval is named that the store does not have.
     """
-    known = reader.series()
+    known = reader.series(counted=False)
     found = [
         one
         for one in known
@@ -78,7 +78,7 @@ def find_all(
 
 
 def _stored_or_derived(reader: StoreReader, series: Series, derive: Derive) -> Candles:
-    known = reader.series()
+    known = reader.series(counted=False)
     if derive == "auto" and not any(one.series == series and one.rows for one in known):
         source = find_lower(known, series)
         if source is not None:

@@ -62,7 +62,7 @@ class Historian:
         """By series, what is absent without the archive's word, of days whose files should be there."""
         now = self._clock.now()
         found = []
-        for info in self._store.series():
+        for info in self._store.series(counted=False):
             if info.series.market != self._market:
                 continue
             spans = [

@@ -79,7 +79,7 @@ class Ingest:
         self.crosscheck = CrossCheck(store, short, clock, self._tell)
         self.last_prices: dict[str, float] = {}
         wanted = [Series(venue.market, s, i) for s in wants.symbols for i in wants.intervals]
-        held = [one.series for one in store.series() if one.series.market == venue.market]
+        held = [one.series for one in store.series(counted=False) if one.series.market == venue.market]
         self.series = wanted
         self.recorder = Recorder(
             store, list(dict.fromkeys([*wanted, *held])), clock=clock, tell=self._tell,

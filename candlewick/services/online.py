@@ -38,7 +38,7 @@ async def compare_ledger(reader: StoreReader, clients: Mapping[Market, ArchiveCl
         StoreError: the ledger cannot be read.
     """
     found: list[Finding] = []
-    for info in reader.series():
+    for info in reader.series(counted=False):
         records = [one for one in file_records(reader, info.series) if one.verdict is not Verdict.REJECTED]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_compare(info.series, one, clients[info.series.market])) for one in records]

@@ -56,8 +56,9 @@ class LmdbReader:
         """Bytes on disk that are in use."""
         return self._environment.size
 
-    def series(self) -> list[SeriesInfo]:
-        """Every series known, in order of its number."""
+    def series(self, *, counted: bool = True) -> list[SeriesInfo]:
+        """Every series known, in order of its number; numbers of rows are kept, so they are always right."""
+        del counted
         with self._snapshot() as snapshot:
             known = list(self._numbers)
             totals = np.array([NO_TOTALS] * len(known), TOTALS)

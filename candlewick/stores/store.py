@@ -151,8 +151,11 @@ class StoreReader(Protocol):
 
     location: str
 
-    def series(self) -> list[SeriesInfo]:
-        """Every series known, in order of its number."""
+    def series(self, *, counted: bool = True) -> list[SeriesInfo]:
+        """Every series known, in order of its number.
+
+        Who needs no numbers of rows says so with `counted`: a store that keeps none may then say 1 where there are more.
+        """
 
     def read(
         self,
