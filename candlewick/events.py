@@ -167,6 +167,16 @@ class OutputBack(Struct, frozen=True, tag=True):
     waiting: int
 
 
+class OutputWritten(Struct, frozen=True, tag=True):
+    """An output took in rows, in `ms` milliseconds; `refused` of them it would not take. `total` since the start."""
+
+    output: str
+    rows: int
+    refused: int
+    ms: float
+    total: int
+
+
 class OutputRefused(Struct, frozen=True, tag=True):
     """An output will not take something, in its own words; it is set aside in the store, and the rest goes on."""
 
@@ -202,5 +212,5 @@ class JobFailed(Struct, frozen=True, tag=True):
 Event = (
     FeedUp | FeedDown | FeedRenewed | StreamSilent | StreamRevived | CandleRejected | FrameRejected | CandlesStored
     | CandleRevised | CandleDisputed | GapFound | GapClosed | HistoryLoaded | TradeHole | RestTrouble | ClockOff | StoreTrouble
-    | OutputTrouble | OutputBack | OutputRefused | OutputSnapshot | JobDone | JobFailed
+    | OutputTrouble | OutputBack | OutputWritten | OutputRefused | OutputSnapshot | JobDone | JobFailed
 )  # fmt: skip

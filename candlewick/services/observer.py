@@ -19,7 +19,7 @@ LINES_PER_MINUTE = 20
 
 _ERRORS = (
     events.FeedDown, events.CandleRejected, events.FrameRejected, events.RestTrouble, events.StoreTrouble, events.JobFailed,
-    events.OutputTrouble, events.OutputRefused,
+    events.OutputRefused,
 )  # fmt: skip
 
 
@@ -33,6 +33,7 @@ class Observer:
         self.counts: dict[str, int] = {}
         """Events by name."""
         self._errors = _Window()
+        self._away: set[str] = set()
         self._lines: dict[str, int] = {}
         self._held_back: dict[str, _HeldBack] = {}
         self._stored = _Stored()
@@ -41,7 +42,7 @@ class Observer:
         """Log and count an event."""
         name = type(event).__name__
         self.counts[name] = self.counts.get(name, 0) + 1
-        if isinstance(event, _ERRORS) or (isinstance(event, events.TradeHole) and event.recovered < event.trades):
+        if self._is_error(event):
             self._errors.add(self._clock.now())
         if isinstance(event, events.CandlesStored):
             self._stored.add(event)
@@ -54,6 +55,16 @@ class Observer:
             self._held_back[name] = _HeldBack(written - LINES_PER_MINUTE, level)
             return
         self._write(level, say(event), {"event": name, **_fields(event)})
+
+    def _is_error(self, event: Event) -> bool:
+        """Whether an event counts; what an output says of an outage after its first word does not: that is one error."""
+        if isinstance(event, events.OutputBack):
+            self._away.discard(event.output)
+        if isinstance(event, events.OutputTrouble):
+            known = event.output in self._away
+            self._away.add(event.output)
+            return not known
+        return isinstance(event, _ERRORS) or (isinstance(event, events.TradeHole) and event.recovered < event.trades)
 
     def errors_24h(self) -> int:
         """How many errors there were in the last 24 hours of market time."""
@@ -266,6 +277,10 @@ _SENTENCES: dict[type, tuple[int, Callable[[Any], str]]] = {
     events.OutputBack: (
         logging.INFO,
         lambda e: f"the output {e.output} is back after {e.away_s:.3g} s; {_many(e.waiting, 'row')} to send",
+    ),
+    events.OutputWritten: (
+        logging.INFO,
+        lambda e: f"{_many(e.rows, 'row')} written to the output {e.output} in {e.ms:g} ms, {e.total} since the start",
     ),
     events.OutputRefused: (
         logging.ERROR,

@@ -40,6 +40,7 @@ ONE_OF_EACH: tuple[events.Event, ...] = (
     events.CandleDisputed(SERIES, CANDLE, CANDLE, ("volume",)),
     events.OutputTrouble("postgresql", "refused", 3, 0.1),
     events.OutputBack("postgresql", 12.5, 3),
+    events.OutputWritten("postgresql", 2, 0, 1.25, 40),
     events.OutputRefused("postgresql", "spot:BTCUSDT:1m at 0", "too large"),
     events.OutputSnapshot("postgresql", "it is new", 1_000),
     events.JobDone("cleanup", NOW, "{}"),
@@ -104,7 +105,7 @@ def test_observer_names_a_gap_as_operators_look_for_it(log: io.StringIO) -> None
     assert hourly["message"].startswith("2 candles of 1h missing from")
 
 
-@pytest.mark.parametrize(("level", "expected"), [("debug", 23), ("info", 22), ("warn", 14), ("error", 2)])
+@pytest.mark.parametrize(("level", "expected"), [("debug", 24), ("info", 23), ("warn", 14), ("error", 2)])
 def test_log_level_is_respected(log: io.StringIO, level: str, expected: int) -> None:
     """LOG_LEVEL decides what is written, and never what is counted."""
     start_logging(LogLevel(level), log)
@@ -160,6 +161,27 @@ def test_errors_are_forgotten_after_24_hours(log: io.StringIO) -> None:
     assert observer.errors_24h() == 10
     clock.advance(180)
     assert observer.errors_24h() == 1
+
+
+def test_outage_of_an_output_is_one_error(log: io.StringIO) -> None:
+    """However often a database is tried in vain, an outage counts once; the next one counts again."""
+    observer = Observer(ManualClock(NOW))
+    for _ in range(3):
+        for retry_s in (0.1, 0.2, 0.4):
+            observer.tell(events.OutputTrouble("postgresql", "connection refused", 3, retry_s))
+        observer.tell(events.OutputBack("postgresql", 0.7, 3))
+    assert observer.errors_24h() == 3
+    observer.tell(events.OutputTrouble("other", "connection refused", 3, 0.1))
+    assert observer.errors_24h() == 4
+
+
+def test_write_to_an_output_is_told_with_count_duration_and_total(log: io.StringIO) -> None:
+    """A line for each write says how many rows it was, how long it took, and how many there are by now."""
+    Observer(ManualClock(NOW)).tell(events.OutputWritten("postgresql", 2, 0, 1.25, 40))
+    (line,) = lines(log)
+    assert line["level"] == "INFO"
+    assert line["message"] == "2 rows written to the output postgresql in 1.25 ms, 40 since the start"
+    assert (line["rows"], line["ms"], line["total"]) == (2, 1.25, 40)
 
 
 def test_start_names_what_runs_without_its_secrets(log: io.StringIO) -> None:
