@@ -5,7 +5,7 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
 BIN := .venv/bin
 
-.PHONY: demo run test nightly check bench .venv
+.PHONY: demo run test nightly check check-deploy bench .venv
 
 demo: .venv
 	$(BIN)/candlewick demo $(ARGS)
@@ -25,6 +25,10 @@ check: .venv
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/vulture
+	deploy/check.sh
+
+check-deploy: .venv
+	deploy/check.sh
 
 bench: .venv
 	$(BIN)/python -m benchmarks $(ARGS)
