@@ -16,7 +16,7 @@ _MOST_TIMES = 20_000
 
 class _Stored(NamedTuple):
     sequence: int
-    rows: Rows | None
+    rows: "Rows | None"
     size: int
 
 
@@ -29,7 +29,7 @@ class Arrivals:
         self._stored: deque[_Stored] = deque()
         self._times: deque[tuple[int, float, int]] = deque()
 
-    def add(self, rows: Rows | None, sequence: int, at: float) -> None:
+    def add(self, rows: "Rows | None", sequence: int, at: float) -> None:
         """Rows were kept under this sequence; None: read them from the store."""
         count = 1 if rows is None else len(rows)
         self._times.append((sequence, at, count))

@@ -112,7 +112,7 @@ class Outbox:
         self._write_from = 0.0
         self._latency = Histogram()
 
-    def stored(self, rows: Rows | None, sequence: int) -> None:
+    def stored(self, rows: "Rows | None", sequence: int) -> None:
         """Right after a commit, on the event loop: rows all new to the store, kept under `sequence`.
 
         None where not all of them stand as they came: they are read from the store then.

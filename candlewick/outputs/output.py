@@ -43,7 +43,7 @@ class Batch(NamedTuple):
 class Refused(NamedTuple):
     """Something the output will not take, whatever is tried."""
 
-    what: Rows | str
+    what: "Rows | str"
     """One row, or the key of a state."""
     words: str
     """The output's own."""
