@@ -101,7 +101,7 @@ def test_every_alert_says_what_to_do_and_is_tested() -> None:
 
 
 def test_alerts_fire_when_they_should() -> None:
-    """promtool accepts configuration and rules, and all of their unit tests pass."""
+    """Configuration and rules are accepted by promtool, and all of their unit tests pass."""
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed (it comes with Prometheus)")

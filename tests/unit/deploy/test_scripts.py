@@ -278,7 +278,7 @@ def test_cleanup_does_nothing_unasked(machine: Machine, typed: str) -> None:
 
 
 def test_scripts_have_no_known_mistakes() -> None:
-    """shellcheck finds nothing in any script."""
+    """There is nothing that shellcheck finds in any script."""
     scripts = ["deploy.sh", "cleanup.sh", "deploy/docker.sh", "deploy/check.sh", "deploy/pgadmin/register.sh"]
     done = subprocess.run(
         [tool("shellcheck"), "-x", *scripts],
