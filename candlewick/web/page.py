@@ -4,7 +4,7 @@ from html import escape
 
 from candlewick.config import masked
 from candlewick.market import SECOND, format_time
-from candlewick.services.status import SeriesStatus, Status
+from candlewick.services.status import OutputStatus, SeriesStatus, Status
 from candlewick.web.health import judge
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -24,6 +24,7 @@ def render(status: Status) -> str:
     links = " · ".join(f'<a href="/{link}">/{link}</a>' for link in _LINKS)
     points = "".join(f"<li>{escape(reason)}</li>" for reason in reasons)
     rows = "".join(map(_row, status.series))
+    fed = "".join(map(_output, status.outputs))
     uptime_s = (status.now - status.started_at) // SECOND
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="5">'
@@ -32,11 +33,17 @@ def render(status: Status) -> str:
         f'<h1>Candlewick: <span class="{state.value}">{state.value}</span></h1><ul>{points}</ul>'
         f"<p>{escape(status.exchange)} {escape(status.market)}, running for {uptime_s} s, "
         f"{status.counters.candles_written} candles written to {escape(masked(status.store.location))}.</p>"
-        f"<p>{links}</p>"
+        f"{fed}<p>{links}</p>"
         '<table><thead><tr><th>Series</th><th>Newest close</th><th class="n">Last price</th>'
         '<th class="n">Missing</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></body></html>"
     )
+
+
+def _output(one: OutputStatus) -> str:
+    state = "connected" if one.connected else "not connected"
+    place = escape(masked(one.location))
+    return f"<p>Fed to {place}: {state}, {one.written} rows written, {one.behind_rows} to send.</p>"
 
 
 def _row(one: SeriesStatus) -> str:

@@ -186,11 +186,13 @@ def test_write_to_an_output_is_told_with_count_duration_and_total(log: io.String
 
 def test_start_names_what_runs_without_its_secrets(log: io.StringIO) -> None:
     """The first line says what is followed and where, and masks the store's password."""
-    settings = Settings(store="postgresql://u:hidden@h/d", control_token="hidden")
-    Observer(ManualClock(NOW)).started(settings, "http://127.0.0.1:8080")
+    settings = Settings(store="postgresql://u:hidden@h/d", local_store="lmdb:///data", control_token="hidden")
+    Observer(ManualClock(NOW)).started(settings, "http://127.0.0.1:8080", feeds=True)
     (line,) = lines(log)
     assert line["symbols"] == ["BTCUSDT"]
     assert line["url"] == "http://127.0.0.1:8080"
+    assert line["store"] == "lmdb:///data"
+    assert line["database"].startswith("postgresql://u:***@h/d")
     assert "hidden" not in log.getvalue()
 
 

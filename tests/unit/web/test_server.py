@@ -14,7 +14,7 @@ from candlewick.errors import ConfigError, StoreError, UsageError
 from candlewick.market import Series
 from candlewick.services.status import RepairResult, Status
 from candlewick.web.server import WebServer, start
-from tests.unit.web.statuses import DOWN, good, series
+from tests.unit.web.statuses import DATABASE, DOWN, good, series
 
 
 class Run:
@@ -98,6 +98,16 @@ def test_status_travels_whole() -> None:
         assert msgspec.structs.replace(read, store=good().store) == good()
 
     serve(Run(), check)
+
+
+def test_page_says_what_is_fed() -> None:
+    """Where a shared database is fed the page says how that is."""
+
+    async def check(session: aiohttp.ClientSession, url: str) -> None:
+        _, _, body = await ask(session.get(url + "/"))
+        assert "Fed to postgresql://mltrader@db:5432/candles: connected, 150 rows written, 3 to send." in body.decode()
+
+    serve(Run(good(outputs=(DATABASE,))), check)
 
 
 def test_page_needs_nothing_from_elsewhere_and_escapes() -> None:
