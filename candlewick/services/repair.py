@@ -7,6 +7,7 @@ some time apart, and both times had a later candle but not this one.
 import asyncio
 import heapq
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
@@ -59,8 +60,6 @@ class Mended(NamedTuple):
     """The end of the span, or where its candles end when REST had none after that."""
     whole: bool
     counts: "_Counts"
-    fetched: int = 0
-    """Candles of the span that REST gave, those that were held already included."""
 
 
 class _Counts(NamedTuple):
@@ -81,7 +80,6 @@ class _Seen(NamedTuple):
     asked: Span
     latest: int
     broken: list[int]
-    fetched: int
 
     def proves(self, hole: Span) -> bool:
         """Whether it showed a later candle than those of the hole."""
@@ -118,6 +116,8 @@ class Repairer:
         """Jobs that failed and wait to be tried again."""
         self.holes = Holes()
         self.candles_recovered = 0
+        self.fetched: Counter[Series] = Counter()
+        """Candles that REST gave of the spans of jobs, those that were held already included."""
 
     @property
     def pending(self) -> int:
@@ -261,19 +261,19 @@ class Repairer:
     async def _ask(self, job: Job, asked: Span, settled: int) -> "_Seen":
         """Keep what REST has of a span; returns what it showed."""
         series, interval = job.series, job.series.interval
-        latest = fetched = 0
+        latest = 0
         broken: list[int] = []
         async for page in self._client.klines_span(series.symbol, interval, asked, job.priority):
             if candles := [one for one in page.candles if asked.start <= one.open_time < asked.end]:
                 latest = candles[-1].open_time
-                fetched += sum(job.span.start <= one.open_time < job.span.end for one in candles)
+                self.fetched[series] += sum(job.span.start <= one.open_time < job.span.end for one in candles)
                 rejected = await self._recorder.write(to_rows(self._recorder.numbers[series], Source.REST, candles))
                 broken += [one.open_time for one in rejected if one.series == series]
         if asked.end < settled and latest < interval.previous(asked.end):
             # Nothing at the end of the span: whether the exchange has anything after it decides what that means.
             after = await self._client.klines(series.symbol, interval, asked.end, settled, job.priority)
             latest = after[0].open_time if after else latest
-        return _Seen(asked, latest, broken, fetched)
+        return _Seen(asked, latest, broken)
 
     def _later(self, job: Job, span: Span) -> None:
         """Ask for the rest of a span once what is over of it now has settled: once, and not candle by candle."""
@@ -333,7 +333,7 @@ class Repairer:
         counts = _Counts(
             interval.count(span), recovered, sum(map(interval.count, absent)), sum(map(interval.count, still))
         )
-        mended = Mended(series, span, until, job.whole, counts, sum(one.fetched for one in seen))
+        mended = Mended(series, span, until, job.whole, counts)
         self._on_mended(mended)
         return mended
 

@@ -6,7 +6,7 @@ wait and find nothing left to do.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import msgspec
@@ -25,6 +25,8 @@ from candlewick.stores.provenance import GapRecord
 
 CLAIM_EVERY_S = 0.25
 """A claim that another gap handler has is asked for so often."""
+MEASURE_S = 10.0
+"""How long the database has, after a failure, to say what came of it."""
 MOST_ROWS = 100
 """Holes of one backfill that get a row each in the log; of more there is one row for all."""
 
@@ -64,6 +66,10 @@ class Backfiller:
             raise
         except CandlewickError as error:
             work.failed(str(error))
+        if work.has_failed:
+            with suppress(CandlewickError, TimeoutError):  # then it is not known whether anything came
+                async with asyncio.timeout(MEASURE_S):
+                    await self._measure(work)
         result = work.result()
         return msgspec.structs.replace(result, duration_s=round(self._clock.monotonic() - began, 3))
 
@@ -142,7 +148,7 @@ class Backfiller:
         await self._wait_until_settled(work)
         over = Span(work.span.start, max(work.span.start, min(work.span.end, interval.floor(self._clock.now()))))
         holes = await self.missing(series, over)
-        work.began(sum(map(interval.count, holes)))
+        work.began(over, sum(map(interval.count, holes)), await self.held(series, over), self.repairer.fetched[series])
         if holes:
             await self.log(series, holes, cause, detected_at)
             await self._mend(work, holes, cause)
@@ -151,8 +157,7 @@ class Backfiller:
                 # What REST has twice not had is proved to be nowhere; once is not enough.
                 await self._clock.sleep(ASK_AGAIN_OLD_S + 1)
                 await self._mend(work, old, cause)
-                left = await self.missing(series, over)
-            work.left = sum(map(interval.count, left))
+        await self._measure(work)
         await self.settle(series, work.span)
         work.is_verified = not work.left and over.end == work.span.end
         if over.end < work.span.end:
@@ -174,10 +179,14 @@ class Backfiller:
         interval = work.series.interval
         for span in clustered(holes, CHUNK * interval.nominal):
             for part in _parts(span, CHUNK * interval.nominal, interval.ceil):
-                mended = await self.repairer.mend(Job(work.series, part, REPAIR, cause))
-                work.fetched += mended.fetched
-                work.recovered += mended.counts.recovered
-                work.absent += mended.counts.absent
+                await self.repairer.mend(Job(work.series, part, REPAIR, cause))
+
+    async def _measure(self, work: "_Work") -> None:
+        """Find out what came: by what is held, and not by what was sent."""
+        if work.over is not None:
+            left = await self.missing(work.series, work.over)
+            held = await self.held(work.series, work.over)
+            work.ended(sum(map(work.series.interval.count, left)), held, self.repairer.fetched[work.series])
 
 
 class _Work:
@@ -185,7 +194,10 @@ class _Work:
 
     def __init__(self, series: Series, span: Span) -> None:
         self.series, self.span = series, span
+        self.over: Span | None = None
+        """What of the span was over when it began."""
         self.expected = self.fetched = self.recovered = self.absent = self.left = 0
+        self._held = self._fetched = 0
         self.is_verified = self.has_failed = False
         self.error = ""
 
@@ -193,9 +205,15 @@ class _Work:
         """It came to an end before its time."""
         self.has_failed, self.error = True, error
 
-    def began(self, expected: int) -> None:
-        """So many candles are missing."""
-        self.expected = self.left = expected
+    def began(self, over: Span, expected: int, held: int, fetched: int) -> None:
+        """So many candles are missing, so many are held, and so many had been fetched of the series before."""
+        self.over, self.expected, self.left, self._held, self._fetched = over, expected, expected, held, fetched
+
+    def ended(self, left: int, held: int, fetched: int) -> None:
+        """The same afterwards."""
+        self.left, self.fetched = left, fetched - self._fetched
+        self.recovered = min(max(0, held - self._held), self.expected)
+        self.absent = max(0, self.expected - left - self.recovered)
 
     def result(self) -> Backfilled:
         if self.is_verified:
