@@ -48,7 +48,7 @@ def execute(args: argparse.Namespace) -> int:
     if form == "table" and limit is None and start is None and end is None:
         limit = TABLE_ROWS
     with reading(settings) as store:
-        (info,) = chosen(store, choice_of(args, settings))
+        (info,) = chosen(store, choice_of(args, settings), counted=form == "table")
         rows = store.read(info.series, start, end, last=limit if start is None else None)
     rows = rows if limit is None else rows[:limit]
     if form == "table":

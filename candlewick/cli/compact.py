@@ -21,13 +21,13 @@ def execute(args: argparse.Namespace) -> int:
 
     settings = settings_of(args)
     folder = folder_of(settings)
-    if folder is None:
+    if folder is None or (args.store and settings.is_shared):
         raise UsageError("only an embedded store (lmdb:///folder) can be compacted: name one with --store")
     done = compact(folder.expanduser().absolute())
     if args.json:
-        print_json({"store": settings.store, **done._asdict()})
+        print_json({"store": settings.record, **done._asdict()})
         return 0
     share = 100 * (done.before - done.after) / done.before if done.before else 0.0
-    print(f"{settings.store}: {done.before:,} bytes before, {done.after:,} after ({share:.1f} % given back)")
+    print(f"{settings.record}: {done.before:,} bytes before, {done.after:,} after ({share:.1f} % given back)")
     print(f"{done.candles:,} candles in {done.series} series, unchanged: sha256 {done.sha256}")
     return 0

@@ -44,6 +44,10 @@ def _examine(args: argparse.Namespace) -> Iterator[Finding]:
         return
     yield Finding("settings", Verdict.OK, f"from {loaded.path or 'the environment'}")
     yield from place.examine(loaded.settings)
+    if loaded.settings.is_shared or loaded.settings.db_password:
+        from candlewick.cli import shared
+
+        yield from asyncio.run(shared.examine(loaded.settings))
     yield from asyncio.run(network.examine(loaded.settings))
 
 

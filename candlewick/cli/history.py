@@ -48,6 +48,7 @@ def execute(args: argparse.Namespace) -> int:
 
     from candlewick.cli import INTERRUPTED
     from candlewick.cli.progress import Progress
+    from candlewick.cli.stored import say_where_it_goes
     from candlewick.cli.table import print_json
     from candlewick.services.loading.loading import Interrupted, load_history, plan_history
     from candlewick.services.loading.trades import RebuildResult
@@ -70,6 +71,7 @@ def execute(args: argparse.Namespace) -> int:
     if isinstance(results, Interrupted):
         print("interrupted; what was written is whole: the same command goes on from there", file=sys.stderr)
         return INTERRUPTED
+    say_where_it_goes(settings)
     if args.json:
         print_json(results)
     _summarise(results, sys.stderr if args.json else sys.stdout)

@@ -19,16 +19,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """See `Command.execute`."""
+    from candlewick.cli.stored import say_where_it_goes
     from candlewick.clock import SystemClock
     from candlewick.services.imports import Importer
     from candlewick.stores import open_store
 
-    store = open_store(settings_of(args).store, write=True)
+    settings = settings_of(args)
+    store = open_store(settings.record, write=True)
     try:
         importer = Importer(store, SystemClock().now())
         importer.take(Path(args.path))
     finally:
         store.close()
+    say_where_it_goes(settings)
     found = list(importer.tally.values())
     if args.json:
         print_json(found)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from candlewick.cli.asking import ask_status, run_url
 from candlewick.cli.findings import Finding, Verdict
-from candlewick.cli.stored import folder_of, reading, writer_now
+from candlewick.cli.stored import folder_of, writer_now
 from candlewick.config import Settings, masked
 from candlewick.errors import CandlewickError, StoreTooNew
+from candlewick.stores import open_store
 
 LEAST_FREE_BYTES = 1 << 30
 
@@ -64,14 +65,17 @@ def _content(settings: Settings, folder: Path | None) -> Finding:
     if folder is not None and not (folder / "data.mdb").exists():
         return Finding("store", Verdict.OK, "there is none yet: the first run makes it")
     try:
-        with reading(settings) as store:
+        store = open_store(settings.record, write=False)
+        try:
             series = store.series()
+        finally:
+            store.close()
     except StoreTooNew as error:
         return Finding("store", Verdict.BROKEN, str(error), "install the version that wrote it, or a later one")
     except CandlewickError as error:
-        return Finding(
-            "store", Verdict.BROKEN, masked(str(error)), "restore the store from a copy, or name another with STORE"
-        )
+        name = "LOCAL_STORE" if settings.is_shared else "STORE"
+        remedy = f"restore the store from a copy, or name another with {name}"
+        return Finding("store", Verdict.BROKEN, masked(str(error)), remedy)
     return Finding("store", Verdict.OK, f"{sum(one.rows for one in series)} candles in {len(series)} series")
 
 

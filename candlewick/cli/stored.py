@@ -1,5 +1,6 @@
 """The store as commands read it."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,20 +19,20 @@ from candlewick.stores.writer_lock import Writer, writer_of
 @contextmanager
 def reading(settings: Settings) -> Iterator[StoreReader]:
     """The store, open for reading."""
-    store = open_store(settings.store, write=False)
+    store = open_store(settings.reading_url, write=False)
     try:
         yield store
     finally:
         store.close()
 
 
-def chosen(store: StoreReader, choice: Choice) -> list[SeriesInfo]:
-    """The series of the store that are meant.
+def chosen(store: StoreReader, choice: Choice, *, counted: bool = False) -> list[SeriesInfo]:
+    """The series of the store that are meant; only where `counted` with their numbers of candles.
 
     Raises:
         UsageError: series are named that the store does not have.
     """
-    known = store.series()
+    known = store.series(counted=counted)
     found = [one for one in known if choice.fits(one.series)]
     if not found and (choice.symbol is not None or choice.interval is not None):
         held = ", ".join(str(one.series) for one in known[:5]) + (" ..." if len(known) > 5 else "")
@@ -54,14 +55,23 @@ def halts_of(store: StoreReader, info: SeriesInfo, start: int | None = None, end
     return find_halts(store.columns(info.series, start, end, columns=NEEDED), info.series)
 
 
+def say_where_it_goes(settings: Settings) -> None:
+    """After something was written with a shared database configured: that it is in the local store, and gets there."""
+    if settings.is_shared:
+        print(
+            f"written to {settings.record}: `candlewick run` or `candlewick feeder` brings it into the shared database",
+            file=sys.stderr,
+        )
+
+
 def folder_of(settings: Settings) -> Path | None:
-    """Where an embedded store lives; None for any other."""
-    kind, _, place = settings.store.partition("://")
+    """Where the embedded store lives that this machine's processes write; None where it is of another kind."""
+    kind, _, place = settings.record.partition("://")
     return Path(place) if kind == "lmdb" else None
 
 
 def writer_now(settings: Settings) -> Writer | None:
-    """The process that writes the store now, where the store can tell.
+    """The process that writes this machine's store now, where the store can tell.
 
     Raises:
         StoreError: the folder cannot be looked into.

@@ -335,6 +335,11 @@ class Settings(Struct, frozen=True, kw_only=True):
         return self.store.startswith(("postgresql://", "postgres://"))
 
     @property
+    def reading_url(self) -> str:
+        """The store that is read: STORE; where that is a shared database, with what DB_SSLMODE says of the way there."""
+        return self.database_url if self.is_shared else self.store
+
+    @property
     def database_url(self) -> str:
         """The shared database: STORE where that is one, else what DB_HOST and the others name.
 

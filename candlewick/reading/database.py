@@ -44,9 +44,13 @@ class Selection(Range, total=False):
 class Database:
     """A store, open for reading. Threads may share it; each call sees what is committed when it is made."""
 
-    def __init__(self, reader: StoreReader, market: Market = Market.SPOT) -> None:
-        """A database on a store that is open already; `market` is meant where a call names none."""
+    def __init__(self, reader: StoreReader, market: Market = Market.SPOT, url: str | None = None) -> None:
+        """A database on a store that is open already; `market` is meant where a call names none.
+
+        `url` is where another process opens it, where that says more than the store's location, such as a password.
+        """
         self._store = reader
+        self._url = url or reader.location
         self._market = market
         self._process = os.getpid()
 
@@ -56,17 +60,17 @@ class Database:
         market = Market.SPOT
         if url is None or config is not None:
             settings = configuration.load(config, {"store": url}).settings
-            url, market = settings.store, settings.market
+            url, market = settings.reading_url, settings.market
         if url.partition("://")[0] == "memory":
             raise ConfigError(
                 "STORE = memory:// is kept inside the process that fills it, so there is nothing to open: "
                 "name a store that is on disk, such as lmdb:///folder"
             )
-        return cls(open_store(url, write=False), market)
+        return cls(open_store(url, write=False), market, url)
 
     @property
     def location(self) -> str:
-        """The URL of the store."""
+        """The URL of the store, without a password."""
         return self._store.location
 
     def __enter__(self) -> Self:
@@ -80,7 +84,7 @@ class Database:
 
     def __reduce__(self) -> tuple[object, ...]:
         """Another process that is sent a database opens it there."""
-        return _reopened, (type(self), self.location, self._market)
+        return _reopened, (type(self), self._url, self._market)
 
     def close(self) -> None:
         """Let go of the store; idempotent. Frames that were returned stay valid, lazy ones can be read no more."""
@@ -323,4 +327,4 @@ class Database:
 
 
 def _reopened(kind: type[Database], url: str, market: Market) -> Database:
-    return kind(open_store(url, write=False), market)
+    return kind(open_store(url, write=False), market, url)

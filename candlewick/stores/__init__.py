@@ -12,10 +12,11 @@ def open_store(url: str, *, write: Literal[True]) -> Store: ...
 @overload
 def open_store(url: str, *, write: bool) -> StoreReader: ...
 def open_store(url: str, *, write: bool) -> StoreReader:
-    """The store that `url` names: `lmdb:///folder`, `lmdb://relative/folder` or `memory://`.
+    """The store that `url` names: `lmdb:///folder`, `lmdb://relative/folder`, `memory://` or `postgresql://...`.
 
     Raises:
         ConfigError: no kind of store is named like that.
+        StoreDown: the database does not answer.
         StoreError: it cannot be opened; says why and what to do.
     """
     kind, separator, place = url.partition("://")
@@ -29,6 +30,10 @@ def open_store(url: str, *, write: bool) -> StoreReader:
         from candlewick.stores.lmdb import LmdbStore  # noqa: PLC0415  # only what is asked for is loaded
 
         return LmdbStore.open(Path(place), write=write)
-    if kind in {"postgresql", "postgres"}:
-        raise ConfigError(f"STORE = {kind}://... is not available yet: use lmdb:///folder or memory://")
-    raise ConfigError(f"STORE = {url!r} is not a store: write lmdb:///folder or memory://")
+    if url.partition(":")[0] in {"postgresql", "postgres"}:
+        from candlewick.stores.postgres.store import PostgresStore  # noqa: PLC0415  # only what is asked for is loaded
+
+        return PostgresStore.open(url, write=write)
+    raise ConfigError(
+        f"STORE = {url!r} is not a store: write lmdb:///folder, memory:// or postgresql://user@host:5432/database"
+    )

@@ -3,7 +3,6 @@
 import random
 from collections.abc import Callable, Iterator
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,10 @@ import candlewick.stores.plan
 import candlewick.stores.tables
 from candlewick.errors import StoreError, UsageError
 from candlewick.market import DAY, MINUTE, Candle, Interval, Market, Series, Span
+from candlewick.stores.environment import FIRST_MAP_SIZE
 from candlewick.stores.lmdb import LmdbStore
 from candlewick.stores.memory import MemoryStore
+from candlewick.stores.postgres.store import PostgresStore
 from candlewick.stores.store import ROW, Absence, Quarantined, Reason, Rows, Source, Store, to_rows
 
 MINUTES = Series(Market.SPOT, "BTCUSDT", Interval("1m"))
@@ -30,11 +31,32 @@ def without_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candlewick.stores.plan, "loaded", lambda: None)
 
 
-@pytest.fixture(params=["memory", "lmdb", "lmdb without kernel"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    if request.param == "lmdb without kernel":
-        without_kernel(monkeypatch)
-    opened = MemoryStore() if request.param == "memory" else LmdbStore.open(tmp_path / "store", write=True)
+LOCAL = ["memory", "lmdb", "lmdb without kernel"]
+
+
+def opened_as(kind: str, request: pytest.FixtureRequest, map_size: int = FIRST_MAP_SIZE) -> Store:
+    """The store of this test, of one kind; a second time it is what the first left."""
+    if kind == "lmdb without kernel":
+        without_kernel(request.getfixturevalue("monkeypatch"))
+    if kind == "memory":
+        return MemoryStore()
+    if kind == "postgresql":
+        return PostgresStore.open(request.getfixturevalue("schema_url"), write=True)
+    return LmdbStore.open(request.getfixturevalue("tmp_path") / "store", write=True, map_size=map_size)
+
+
+@pytest.fixture(params=[*LOCAL, "postgresql"])
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """Every kind of store."""
+    opened = opened_as(request.param, request)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(params=LOCAL)
+def local_store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """Those whose numbers are binary: in SQL they are decimal."""
+    opened = opened_as(request.param, request)
     yield opened
     opened.close()
 
@@ -60,7 +82,7 @@ def same(left: Rows, right: Rows) -> bool:
 def test_store_gives_back_what_was_written(store: Store) -> None:
     """Rows come back bit for bit, oldest first."""
     rows = minutes(store.number(MINUTES), 100)
-    rows["close"] = np.random.default_rng(1).random(100)
+    rows["volume"] = np.random.default_rng(1).random(100)
     assert store.write(rows[::-1].copy()).inserted == 100
     assert same(store.read(MINUTES), rows)
 
@@ -121,8 +143,9 @@ def test_store_follows_the_write_rule(store: Store, held: Source, new: Source, e
     assert same(store.read(MINUTES), expected)
 
 
-def test_store_compares_bits(store: Store) -> None:
+def test_store_compares_bits(local_store: Store) -> None:
     """0.0 and -0.0 differ; the same not-a-number is the same."""
+    store = local_store
     number = store.number(MINUTES)
     store.write(minutes(number, 2, value=0.0))
     changed = minutes(number, 2, value=0.0)
@@ -148,13 +171,16 @@ def test_store_takes_the_later_of_one_call(store: Store) -> None:
 
 def test_store_reads_spans_and_newest(store: Store) -> None:
     """`start`, `end` and `last` cut what is read as they cut a list."""
-    rows = minutes(store.number(MINUTES), 9_000)
-    store.write(rows[:8_000])
-    for at in range(8_000, 9_000, 100):
+    size = 900 if isinstance(store, PostgresStore) else 9_000  # blocks of the others are full at 4,320
+    rows = minutes(store.number(MINUTES), size)
+    part = size - size // 9
+    store.write(rows[:part])
+    for at in range(part, size, 100):
         store.write(rows[at : at + 100])
     times = rows["open_time"]
-    edges = [None, START - DAY, START, START + 1, START + 4_319 * MINUTE, int(times[7_999]), int(times[-1]) + 1]
-    for start, end, last in product(edges, edges, [None, 0, 1, 99, 5_000, 20_000]):
+    middle, end_of_part = int(times[size * 12 // 25]) - MINUTE, int(times[part - 1])
+    edges = [None, START - DAY, START, START + 1, middle, end_of_part, int(times[-1]) + 1]
+    for start, end, last in product(edges, edges, [None, 0, 1, 99, size * 5 // 9, 20_000]):
         inside = (times >= (start or 0)) & (times < (end if end is not None else 1 << 62))
         expected = rows[inside] if last is None else rows[inside][max(0, int(inside.sum()) - last) :]
         assert same(store.read(MINUTES, start, end, last=last), expected)
@@ -198,17 +224,19 @@ def test_store_keeps_every_interval(store: Store, code: str) -> None:
     number = store.number(series)
     first = interval.ceil(START)
     times = [first]
-    while len(times) < 600:
+    # Tables in SQL have a partition a week.
+    while len(times) < (12 if isinstance(store, PostgresStore) else 600):
         times.append(interval.next(times[-1]))
     rows = rows_at(number, times)
     rows["close_time"] = [interval.close(time) for time in times]
-    shifted = rows[:50].copy()
+    shifted = rows[: len(rows) // 12].copy()
     shifted["open_time"] += 1_000
     store.write(rows)
-    assert store.write(shifted).inserted == 50
+    assert store.write(shifted).inserted == len(shifted)
     both = np.sort(np.concatenate((rows, shifted)), order="open_time")
     assert same(store.read(series), both)
-    assert same(store.read(series, times[10], times[20]), both[20:40])
+    middle = (both["open_time"] >= times[4]) & (both["open_time"] < times[8])
+    assert same(store.read(series, times[4], times[8]), both[middle])
 
 
 def test_store_refuses_rows_it_cannot_place(store: Store) -> None:
@@ -355,22 +383,20 @@ def check_against(store: Store, model: Model, numbers: list[Series], rng: random
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("kind", ["memory", "lmdb", "lmdb without kernel"])
-def test_store_agrees_with_a_plain_model(kind: str, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [*LOCAL, "postgresql"])
+def test_store_agrees_with_a_plain_model(
+    kind: str, seed: int, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     """Whatever is written in whatever order, a store does what a dict would; folding and reopening change nothing."""
     rng = random.Random(seed)
-
-    def opened() -> Store:
-        return MemoryStore() if kind == "memory" else LmdbStore.open(tmp_path, write=True, map_size=1 << 20)
-
-    if kind == "lmdb without kernel":
-        without_kernel(monkeypatch)
     monkeypatch.setattr(candlewick.stores.lmdb, "_JOURNAL_ROWS", 500)
-    store, model = opened(), Model()
+    store, model = opened_as(kind, request, 1 << 20), Model()
     numbers = [MINUTES, MONTHS, Series(Market.SPOT, "X", Interval("1w")), Series(Market.SPOT, "X", Interval("1s"))]
+    if kind == "postgresql":  # its tables have a partition a week: centuries of candles would be tens of thousands
+        numbers[1:3] = [Series(Market.USDM, "ETHUSDT", Interval("5m")), Series(Market.SPOT, "X", Interval("1m"))]
     for series in numbers:
         store.number(series)
-    for _ in range(60):
+    for _ in range(15 if kind == "postgresql" else 60):
         rows = random_rows(rng, numbers)
         expected, result = model.write(rows), store.write(rows)
         counts = tuple(len(expected[name]) for name in ("inserted", "confirmed", "unchanged"))
@@ -381,9 +407,9 @@ def test_store_agrees_with_a_plain_model(kind: str, seed: int, tmp_path: Path, m
             store.fold(rng.choice([1, 100, 100_000]))
         while rng.random() < 0.5 and store.tidy():
             pass
-        if isinstance(store, LmdbStore) and rng.random() < 0.1:
+        if kind != "memory" and rng.random() < 0.1:
             store.close()
-            store = opened()
+            store = opened_as(kind, request, 1 << 20)
         check_against(store, model, numbers, rng)
     for number, info in enumerate(store.series()):
         held = model.read(number)

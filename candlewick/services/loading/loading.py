@@ -162,7 +162,7 @@ async def load_history(
         CandlewickError: it cannot start or go on: the store is busy or full, a symbol unknown.
     """
     told = _listen()
-    store = open_store(settings.store, write=True)
+    store = open_store(settings.record, write=True)
     return await _with_loading(settings, store, tell, tally, told, lambda loading: loading.run(request))
 
 
@@ -177,8 +177,8 @@ async def plan_history(
 
 def _readable(settings: Settings) -> str:
     """The store, or an empty one where there is none yet."""
-    kind, _, place = settings.store.partition("://")
-    return "memory://" if kind == "lmdb" and not Path(place, "data.mdb").exists() else settings.store
+    kind, _, place = settings.record.partition("://")
+    return "memory://" if kind == "lmdb" and not Path(place, "data.mdb").exists() else settings.record
 
 
 T = TypeVar("T")

@@ -99,7 +99,6 @@ def test_market_of_the_settings_is_meant(tmp_path: Path, monkeypatch: pytest.Mon
     ("url", "why"),
     [
         ("memory://", "nothing to open"),
-        ("postgresql://user@host/db", "not available yet"),
         ("lmdb://", "names no folder"),
         ("/some/folder", "is not a store"),
     ],
