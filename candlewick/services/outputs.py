@@ -26,9 +26,13 @@ class Outputs:
     def __init__(
         self, outputs: Sequence[Output], store: Store, *, clock: Clock, tell: Tell, on_store: OnStore, batch_rows: int,
         batch_timeout_s: float, look_every_s: float, beside: Sequence[Callable[[], Awaitable[None]]] = (),
+        complaint: Callable[[], str | None] = lambda: None,
     ) -> None:  # fmt: skip
-        """`look_every_s`: see `GapsLog`; `beside`: what else runs as long as they are fed."""
-        self._beside = beside
+        """`look_every_s`: see `GapsLog`; `beside`: what else runs as long as they are fed.
+
+        `complaint` says what keeps the first of them from answering, though nothing was written to it lately.
+        """
+        self._beside, self._complaint = beside, complaint
         self._boxes = [
             Outbox(
                 one, store, clock=clock, tell=tell, on_store=on_store, batch_rows=batch_rows,
@@ -62,18 +66,20 @@ class Outputs:
             async with asyncio.timeout(within_s):
                 await self._gaps.flush()
                 # Its time is the market's, which may run faster; ours is what counts.
-                await asyncio.gather(*(one.drain(_DAY_S) for one in self._boxes if one.status().connected))
+                answering = [box for box, one in zip(self._boxes, self.status(), strict=True) if one.connected]
+                await asyncio.gather(*(one.drain(_DAY_S) for one in answering))
         except (TimeoutError, StoreError):
             return  # the store has it all, and the next start goes on from there
 
     def status(self) -> tuple[OutputStatus, ...]:
         """How each output is."""
+        complaints = [self._complaint(), *[None] * len(self._boxes)][: len(self._boxes)]
         return tuple(
             OutputStatus(
                 name=one.name,
                 location=one.location,
-                connected=one.connected,
-                error=one.error,
+                connected=one.connected and complaint is None,
+                error=one.error or complaint,
                 behind_rows=one.behind_rows,
                 lag_s=one.lag_s,
                 written=one.written,
@@ -83,7 +89,7 @@ class Outputs:
                 snapshot=one.snapshot,
                 latency=one.latency.snapshot(),
             )
-            for one in (box.status() for box in self._boxes)
+            for one, complaint in zip((box.status() for box in self._boxes), complaints, strict=True)
         )
 
 

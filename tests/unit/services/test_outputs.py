@@ -50,14 +50,17 @@ class Shelf:
         return
 
 
-def _fed(shelf: Shelf, story: Callable[[Theatre], Awaitable[None]], *faults: Fault) -> Store:
+def _fed(
+    shelf: Shelf, story: Callable[[Theatre], Awaitable[None]], *faults: Fault,
+    complaint: Callable[[], str | None] = lambda: None,
+) -> Store:  # fmt: skip
     stores: list[Store] = []
 
     def follow(store: Store, clock: Clock, on_store: OnStore, tell: Tell) -> Outputs:
         stores.append(store)
         return Outputs(
             [shelf], store, clock=clock, tell=tell, on_store=on_store, batch_rows=10, batch_timeout_s=1.0,
-            look_every_s=300.0,
+            look_every_s=300.0, complaint=complaint,
         )  # fmt: skip
 
     play(story, *faults, follow=follow)
@@ -161,3 +164,18 @@ def test_stop_waits_for_an_output_that_is_slow_but_not_for_ever(stuck: bool) -> 
 
     store = _fed(shelf, story)
     assert (shelf.rows == _everything(store)) is not stuck
+
+
+def test_output_that_does_not_answer_is_not_connected() -> None:
+    """What is known of a database besides its writes counts: one that does not answer is not connected, and says why."""
+
+    async def story(theatre: Theatre) -> None:
+        await theatre.pass_s(100)
+        (status,) = theatre.run.status().outputs
+        assert (status.connected, status.error) == (True, None)
+        complaints.append("no answer within 5 s")
+        (status,) = theatre.run.status().outputs
+        assert (status.connected, status.error) == (False, "no answer within 5 s")
+
+    complaints: list[str] = []
+    _fed(Shelf(), story, complaint=lambda: complaints[-1] if complaints else None)
