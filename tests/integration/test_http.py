@@ -240,3 +240,33 @@ def test_http_uses_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch)
                 await http.close()
 
     assert asyncio.run(story()) == b"from the proxy"
+
+
+def test_post_sends_a_document_with_its_headers() -> None:
+    """A POST arrives with its JSON and its headers, and whatever is answered comes back, an unhappy status too."""
+    heard: list[bytes] = []
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        found = re.search(rb"Content-Length: (\d+)", head)
+        assert found is not None
+        heard.append(head + await reader.readexactly(int(found[1])))
+        writer.write(plain(b'{"error": "busy"}', "429 Too Many Requests"))
+        await writer.drain()
+
+    async def story() -> Answer:
+        async with serving(handler) as port:
+            http = AiohttpHttp()
+            try:
+                return await http.post(
+                    f"http://127.0.0.1:{port}/backfill", b'{"a": 1}', {"Authorization": "Bearer x"}, 5.0
+                )
+            finally:
+                await http.close()
+
+    answer = asyncio.run(story())
+    assert (answer.status, answer.body) == (429, b'{"error": "busy"}')
+    assert heard[0].startswith(b"POST /backfill HTTP/1.1\r\n")
+    assert b"Content-Type: application/json\r\n" in heard[0]
+    assert b"Authorization: Bearer x\r\n" in heard[0]
+    assert heard[0].endswith(b'\r\n\r\n{"a": 1}')
