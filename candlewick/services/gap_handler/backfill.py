@@ -25,7 +25,7 @@ from candlewick.stores.provenance import GapRecord
 
 CLAIM_EVERY_S = 0.25
 """A claim that another gap handler has is asked for so often."""
-MEASURE_S = 10.0
+MEASURE_S = 5.0
 """How long the database has, after a failure, to say what came of it."""
 MOST_ROWS = 100
 """Holes of one backfill that get a row each in the log; of more there is one row for all."""

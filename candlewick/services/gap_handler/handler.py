@@ -1,10 +1,10 @@
 """The gap handler: it waits for its database, then repairs what it is asked for, what it finds, and what history lacks."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from candlewick import __version__
 from candlewick.clock import SECOND, SystemClock
@@ -213,12 +213,11 @@ class GapHandler:
     async def _scans(self, shop: _Shop) -> None:
         while True:
             try:
-                await shop.scan.run_once()
+                wait_s = await shop.scan.run_once()
             except StoreError as error:
-                self.observer.tell(StoreTrouble(f"the search for holes: {error}", 0, RETRY_S[-1]))
-                await self.clock.sleep(RETRY_S[-1])
-                continue
-            await self.clock.sleep(self.settings.backfill_check_interval_s)
+                wait_s = RETRY_S[-1]
+                self.observer.tell(StoreTrouble(f"the search for holes: {error}", 0, wait_s))
+            await self.clock.sleep(wait_s)
 
     async def _histories(self, shop: _Shop) -> None:
         """Begin a historical backfill if the settings say so, and take over one that was left."""
@@ -265,9 +264,19 @@ class GapHandler:
         result = await shop.backfiller.backfill(series, span, cause, detected_at=detected_at)
         self._count(result)
         if result.status is Outcome.ERROR:
-            with suppress(StoreError):  # it may be the database that failed
-                await self.book.log_error(f"backfill of {series} {span}: {result.error}", series)
+            self._begin(self.book.log_error(f"backfill of {series} {span}: {result.error}", series))
         return result
+
+    def _begin(self, work: Coroutine[Any, Any, object]) -> None:
+        """Have something done that nobody waits for; the database may fail it."""
+
+        async def done() -> None:
+            with suppress(CandlewickError):  # the watch tells what ails the database
+                await work
+
+        task = asyncio.ensure_future(done())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _count(self, result: Backfilled) -> None:
         self._outcomes[result.status.value] += 1
@@ -355,9 +364,7 @@ class GapHandler:
         shop = self._ready()
         if not await shop.historical.begin():
             return False
-        task = asyncio.ensure_future(self._work_at_history(shop))  # of this process, not of whoever asked
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._begin(self._work_at_history(shop))  # by this process, not by whoever asked
         return True
 
     def stop(self) -> None:
@@ -392,15 +399,9 @@ class GapHandler:
         """A pause that the exchange imposed does not end with the process."""
         if self._shop is None:
             return
-        shop, kept = self._shop, self._budget.dump()
-
-        async def keep() -> None:
-            with suppress(CandlewickError):  # it is obeyed all the same, until this process ends
-                await shop.recorder.on_store(shop.store.set_state, pause_key(self.settings.api_url), kept)
-
-        task = asyncio.ensure_future(keep())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        # Where it cannot be kept it is obeyed all the same, until this process ends.
+        key, kept = pause_key(self.settings.api_url), self._budget.dump()
+        self._begin(self._shop.recorder.on_store(self._shop.store.set_state, key, kept))
 
     async def _real_sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)  # noqa: TID251 - a database keeps real time

@@ -17,6 +17,10 @@ FRESH = 0.5
 """Part of the interval between searches for which one of somebody else is as good as one's own."""
 
 
+SOON_S = 10.0
+"""While somebody else searches, it is looked again so soon whether they did."""
+
+
 class Scan:
     """Looks for holes, has them logged, and hands them on."""
 
@@ -32,24 +36,25 @@ class Scan:
         self.scanned_at: int | None = None
         """When the last search ended, whoever made it."""
 
-    async def run_once(self) -> None:
-        """Search, unless somebody else does or has just done so.
+    async def run_once(self) -> float:
+        """Search, unless somebody else does or has just done so; returns in how many seconds to look again.
 
         Raises:
             StoreDown: the database does not answer.
         """
         claim = await self._book.claim(f"scan:{self._market}")
         if claim is None:
-            return
+            return min(SOON_S, self._every_s)
         try:
             kept = await self._recorder.on_store(self._recorder.store.state, self._key)
             self.scanned_at = int(kept) if kept else None
             age_s = None if self.scanned_at is None else (self._clock.now() - self.scanned_at) / SECOND
             if age_s is not None and 0 <= age_s < self._every_s * FRESH:
-                return
+                return self._every_s - age_s
             await self.search()
             self.scanned_at = self._clock.now()
             await self._recorder.on_store(self._recorder.store.set_state, self._key, str(self.scanned_at).encode())
+            return self._every_s
         finally:
             await claim.release()
 

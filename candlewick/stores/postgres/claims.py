@@ -11,10 +11,10 @@ from hashlib import blake2b
 
 import asyncpg
 
-from candlewick.errors import StoreDown
-from candlewick.stores.postgres.connection import Database, Limits, explained
+from candlewick.errors import StoreError
+from candlewick.stores.postgres.connection import explained, place_of
 
-_ALIVE = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
+_ALIVE = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
 """So that the server lets go of the claims of a machine that vanished within half a minute."""
 _WAIT_S = 5.0
 
@@ -37,9 +37,8 @@ class Claims:
     """What this process has claimed at one database."""
 
     def __init__(self, url: str, *, application: str = "candlewick claims") -> None:
-        self._url, self._application = url, application
-        self._stack = contextlib.AsyncExitStack()
-        self._database: Database | None = None
+        self._url, self._place = url, place_of(url)
+        self._settings = _ALIVE | {"application_name": application}
         self._connection: asyncpg.Connection | None = None
         self._held: dict[str, Claim] = {}
         self._turn = asyncio.Lock()
@@ -75,13 +74,13 @@ class Claims:
             if self._held.get(claim.name) is not claim:
                 return
             del self._held[claim.name]
-            with contextlib.suppress(StoreDown):  # the session is gone, and the lock with it
+            with contextlib.suppress(StoreError):  # the session is gone, and the lock with it
                 await self._ask("SELECT pg_advisory_unlock($1)", _key(claim.name))
 
     async def close(self) -> None:
         """Release everything."""
         async with self._turn:
-            await self._drop()
+            self._drop()
 
     async def _take(self, name: str) -> Claim | None:
         async with self._turn:
@@ -100,47 +99,35 @@ class Claims:
     async def _ask(self, sql: str, *values: object) -> object:
         connection = await self._open()
         try:
-            with explained(connection_place(self._database)):
+            with explained(self._place):
                 return await connection.fetchval(sql, *values, timeout=_WAIT_S)
-        except StoreDown:
-            await self._drop()
+        except StoreError:
+            self._drop()
             raise
 
     async def _open(self) -> asyncpg.Connection:
-        if self._connection is not None and not self._connection.is_closed():
-            return self._connection
-        await self._drop()
-        limits = Limits(least=1, most=1, wait_s=_WAIT_S)
-        self._database = await Database.open(self._url, limits, application=self._application)
-        connection = await self._stack.enter_async_context(self._database.acquire())
-        connection.add_termination_listener(lambda _: self._lose())
-        self._connection = connection
-        with explained(self._database.place):
-            await connection.execute(_ALIVE)
-        return connection
+        if self._connection is None or self._connection.is_closed():
+            self._drop()
+            with explained(self._place):
+                self._connection = await asyncpg.connect(self._url, timeout=_WAIT_S, server_settings=self._settings)
+            self._connection.add_termination_listener(self._ended)
+        return self._connection
 
-    async def _drop(self) -> None:
+    def _drop(self) -> None:
         """End the session, and every claim with it."""
         self._lose()
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.terminate()
-        stack, self._stack = self._stack, contextlib.AsyncExitStack()
-        with contextlib.suppress(StoreDown):
-            await stack.aclose()
-        if self._database is not None:
-            await self._database.close()
-            self._database = None
+
+    def _ended(self, connection: asyncpg.Connection) -> None:
+        if connection is self._connection:
+            self._lose()
 
     def _lose(self) -> None:
         for claim in self._held.values():
             claim.lost.set()
         self._held.clear()
-
-
-def connection_place(database: Database | None) -> str:
-    """Where the claims are held, for messages."""
-    return "" if database is None else database.place
 
 
 def _key(name: str) -> int:
