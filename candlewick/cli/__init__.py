@@ -17,10 +17,10 @@ OK, FAILED, USAGE, INCOMPLETE = 0, 1, 2, 3
 INTERRUPTED = 130
 
 COMMANDS = (
-    "run", "demo", "simulate", "history", "candles", "gaps", "coverage", "export", "import", "compact", "certify", "verify",
-    "repair", "status", "doctor", "config",
+    "run", "feeder", "demo", "simulate", "history", "candles", "gaps", "coverage", "export", "import", "compact", "certify", "verify",
+    "repair", "gap-handler", "status", "doctor", "config",
 )  # fmt: skip
-"""Each is a module beside this one, and that name on the command line; a word of Python has a `_` behind it there."""
+"""Each is a module beside this one, with `_` for `-`, and that name on the command line; a word of Python has a `_` behind it there."""
 
 
 class Command(Protocol):
@@ -48,7 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_common(parser, absent=None)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
-        command: Command = import_module(f"candlewick.cli.{name}_" if iskeyword(name) else f"candlewick.cli.{name}")
+        command: Command = import_module(f"candlewick.cli.{name.replace('-', '_')}{'_' * iskeyword(name)}")
         sub = commands.add_parser(name, help=command.HELP, description=command.HELP, parents=[everywhere])
         command.add_arguments(sub)
         sub.set_defaults(execute=command.execute)

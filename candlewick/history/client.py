@@ -62,9 +62,13 @@ class RestClient:
     def __init__(
         self, venue: Venue, base_url: str, http: Http, budget: Budget, clock: Clock,
         on_event: Callable[[Event], object], *, random: Random, in_flight: int = 4, timeout_s: float = 15.0,
-        on_latency: Callable[[float], object] = lambda _: None,
+        on_latency: Callable[[float], object] = lambda _: None, most_rows: int | None = None,
     ) -> None:  # fmt: skip
-        """`timeout_s` is real time, of one attempt; `on_latency` hears the market seconds each answer took."""
+        """`timeout_s` is real time, of one attempt; `on_latency` hears the market seconds each answer took.
+
+        No page of candles has more than `most_rows`.
+        """
+        self._most_rows = most_rows
         self.venue = venue
         self.base_url = base_url.rstrip("/")
         self.budget = budget
@@ -116,6 +120,7 @@ class RestClient:
             ExchangeError: it cannot be had, or is refused.
         """
         limit = most or page_rows(self.venue.page_sizes, interval.count(Span(start, end)))
+        limit = min(limit, self._most_rows or limit)
 
         def read(body: bytes) -> list[Candle]:
             candles = self.venue.read_klines(body)

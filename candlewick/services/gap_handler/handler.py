@@ -91,7 +91,7 @@ class GapHandler:
         )  # fmt: skip
         self._client = RestClient(
             settings.venue, settings.api_url, http, self._budget, clock, self.observer.tell, random=random,
-            on_latency=self._api_latency.observe,
+            on_latency=self._api_latency.observe, most_rows=settings.backfill_batch_size,
         )  # fmt: skip
         self._shop: _Shop | None = None
         self._trouble = "the database has not answered yet"
