@@ -70,6 +70,12 @@ def schema_url(postgres_server: PostgresServer, schema_template: str) -> Iterato
     yield from _database(postgres_server, schema_template)
 
 
+@pytest.fixture(scope="module")
+def schema_once(postgres_server: PostgresServer, schema_template: str) -> Iterator[str]:
+    """The address of a database that has the schema, one for all tests of a module."""
+    yield from _database(postgres_server, schema_template)
+
+
 @pytest.fixture(params=["default", "oldest"])
 def each_postgres_url(
     request: pytest.FixtureRequest, postgres_servers: Callable[[Path | None], PostgresServer]
