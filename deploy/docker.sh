@@ -17,6 +17,8 @@ die() {
     exit "$code"
 }
 
+((BASH_VERSINFO[0] >= 4)) || die 1 "bash $BASH_VERSION is too old: 4 or later is needed"
+
 # Sets DOCKER, and COMPOSE to the command that speaks Docker Compose 2: the plugin, else the program of its own.
 find_docker() {
     DOCKER=${DOCKER:-docker}

@@ -10,6 +10,8 @@ import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -73,6 +75,18 @@ class Deployment:
         return self.engine.docker("inspect", "--format", "{{.State.Health.Status}}", f"btc-ml-{name}")
 
 
+def post(url: str, token: str = "") -> int:
+    """The status of a POST."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        with urlopen(Request(url, b"", headers), timeout=60) as answer:
+            status: int = answer.status
+            return status
+    except HTTPError as error:
+        with error:
+            return error.code
+
+
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     with engine_in(tmp_path_factory.mktemp("engine")) as engine:
@@ -124,6 +138,32 @@ def test_deployed_services_are_healthy(deployment: Deployment) -> None:
     assert [secret for secret in secrets if secret in deployment.said] == []
 
 
+def test_callers_from_outside_need_the_token(deployment: Deployment) -> None:
+    """Nobody can stop or steer a service through its port without CONTROL_TOKEN, and with it one can."""
+    feeder, handler = (f"http://127.0.0.1:{deployment.ports[name]}" for name in ("FEEDER_PORT", "GAP_HANDLER_PORT"))
+    token = next(
+        line.partition("=")[2]
+        for line in (deployment.folder / ".env").read_text().splitlines()
+        if line.startswith("CONTROL_TOKEN=")
+    )
+    for url in (
+        f"{handler}/shutdown",
+        f"{handler}/backfill/unresolved",
+        f"{handler}/backfill/historical/start",
+        f"{feeder}/repair",
+    ):
+        assert post(url) in {401, 403}, url
+        assert post(url, "x" * len(token)) in {401, 403}, url
+    assert post(f"{handler}/backfill/unresolved", token) == 200
+    assert post(f"{feeder}/repair", token) == 200
+
+
+def test_commands_work_in_the_container(deployment: Deployment) -> None:
+    """What operators are told to run beside the feeder reads its store: no candle is missing."""
+    done = deployment.engine.attempt("docker", "exec", "btc-ml-feeder", "candlewick", "gaps")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_candles_arrive_in_the_database(deployment: Deployment) -> None:
     """What the exchange sends is in the table while it is sent, and the history before it without a hole."""
     before = deployment.candles()
@@ -145,6 +185,25 @@ def test_database_may_be_restarted(deployment: Deployment) -> None:
     wait_for(lambda: deployment.health("timescaledb") == "healthy" or None, within_s=120)
     before = deployment.candles()
     wait_for(lambda: deployment.candles() >= before + 4 or None, within_s=120)
+    test_candles_arrive_in_the_database(deployment)
+
+
+def test_database_is_restored_from_its_backup(deployment: Deployment, tmp_path: Path) -> None:
+    """A dump that is restored as documented goes on from where it was made: nothing is missing, nothing is there twice."""
+    docker, name = deployment.engine.docker, "btc-ml-timescaledb"
+    database = "--username=mltrader", "--host=/tmp"
+    docker("exec", name, "pg_dump", *database, "--format=custom", "--file=/tmp/dump", "btc_ml_production")
+    then = deployment.candles()
+    wait_for(lambda: deployment.candles() >= then + 2 or None, within_s=120)
+    deployment.compose("stop", "gap-handler", "feeder")
+    now = deployment.candles()
+    docker("exec", name, "dropdb", *database, "--force", "btc_ml_production")
+    docker("exec", name, "createdb", *database, "btc_ml_production")
+    docker("exec", name, "pg_restore", *database, "--dbname=btc_ml_production", "/tmp/dump", within_s=120)
+    assert deployment.candles() == then
+    done = deployment.script("deploy.sh", "--no-build", *OURS)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    wait_for(lambda: deployment.candles() > now or None, within_s=120)
     test_candles_arrive_in_the_database(deployment)
 
 
