@@ -246,7 +246,7 @@ def _value(column: Column, types: dict[str, str]) -> str:
     """The expression that makes a new column of an old row."""
     found = next((name for name in column.sources if name in types), None)
     if found is None:
-        return column.usual
+        return f"({column.usual})::{'text' if column.kind == 'frame' else column.kind}"
     value = f'old."{found}"'
     if column.kind == "frame":
         return _FRAMES.format(value)

@@ -31,9 +31,10 @@ BEGIN
     IF FOUND THEN
         RETURN true;
     END IF;
-    SELECT * INTO held FROM candles c
+    -- Locks the row: rows of a compressed chunk cannot be locked by SELECT, and UPDATE takes them out of it.
+    UPDATE candles c SET source = c.source
     WHERE c.market = for_market AND c.symbol = for_symbol AND c.interval = for_interval AND c.time = candle_time
-    FOR UPDATE;
+    RETURNING c.* INTO held;
     given.quote_asset_volume := coalesce(quote_volume, held.quote_asset_volume);
     given.taker_buy_base_asset_volume := coalesce(taker_buy_base_volume, held.taker_buy_base_asset_volume);
     given.taker_buy_quote_asset_volume := coalesce(taker_buy_quote_volume, held.taker_buy_quote_asset_volume);
