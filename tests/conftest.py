@@ -3,7 +3,7 @@
 import asyncio
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -76,6 +76,19 @@ def schema_once(postgres_server: PostgresServer, schema_template: str) -> Iterat
     yield from _database(postgres_server, schema_template)
 
 
+@pytest.fixture
+def emptied_url(postgres_server: PostgresServer, schema_once: str) -> Iterator[str]:
+    """The address of a database that has the schema and no rows: sooner there than a fresh one."""
+    postgres_server.revive()
+    yield schema_once
+    postgres_server.revive()
+    execute(
+        schema_once,
+        "TRUNCATE candles, candle_revisions, gap_reasons, provenance, series, quarantined RESTART IDENTITY",
+        "SELECT drop_candles_before('infinity')",
+    )
+
+
 @pytest.fixture(params=["default", "oldest"])
 def each_postgres_url(
     request: pytest.FixtureRequest, postgres_servers: Callable[[Path | None], PostgresServer]
@@ -106,15 +119,25 @@ def timescale_url(timescale_server: TimescaleServer) -> str:
 
 def migrated(url: str) -> None:
     """Make the schema in the database at an address."""
+    asyncio.run(_connected(url, lambda connection: migrate(connection, SchemaOptions())))
 
-    async def migrate_it() -> None:
-        connection = await asyncpg.connect(url)
-        try:
-            await migrate(connection, SchemaOptions())
-        finally:
-            await connection.close()
 
-    asyncio.run(migrate_it())
+def execute(url: str, *statements: str) -> None:
+    """Run statements in the database at an address."""
+
+    async def run(connection: asyncpg.Connection) -> None:
+        for one in statements:
+            await connection.execute(one)
+
+    asyncio.run(_connected(url, run))
+
+
+async def _connected(url: str, work: Callable[[asyncpg.Connection], Awaitable[object]]) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await work(connection)
+    finally:
+        await connection.close()
 
 
 def _database(server: PostgresServer, template: str | None = None) -> Iterator[str]:

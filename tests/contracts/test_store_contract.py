@@ -41,7 +41,7 @@ def opened_as(kind: str, request: pytest.FixtureRequest, map_size: int = FIRST_M
     if kind == "memory":
         return MemoryStore()
     if kind == "postgresql":
-        return PostgresStore.open(request.getfixturevalue("schema_url"), write=True)
+        return PostgresStore.open(request.getfixturevalue("emptied_url"), write=True)
     return LmdbStore.open(request.getfixturevalue("tmp_path") / "store", write=True, map_size=map_size)
 
 
