@@ -14,8 +14,8 @@ from typing import NamedTuple
 import asyncpg
 import numpy as np
 
-from candlewick.errors import StoreDown
-from candlewick.market import Series
+from candlewick.errors import StoreDown, UsageError
+from candlewick.market import DAY, Series
 from candlewick.stores import rule
 from candlewick.stores.postgres import statements
 from candlewick.stores.postgres.rows import COLUMNS, NUMERICS, copy_parts
@@ -25,6 +25,7 @@ FEW = 2_500
 """Up to so many rows one statement is faster than COPY."""
 
 _COUNTED = 100
+_WEEK, _MONDAY = 7 * DAY, 4 * DAY
 _ROUNDS = 5  # of comparing again because of another writer
 
 
@@ -48,7 +49,7 @@ async def merge(connection: asyncpg.Connection, rows: Rows, series: Mapping[int,
     total = Merged(0, 0, 0)
     async with _within(connection):
         for part in rule.rounds(rows) if len(rows) else []:
-            await connection.execute(statements.PARTITIONS, *_bounds(part))
+            await _make_partitions(connection, part)
             way = _merge_few if len(part) <= FEW else _merge_many
             total = _sum(total, await way(connection, part, series))
     return total
@@ -59,13 +60,19 @@ async def merge_fresh(connection: asyncpg.Connection, rows: Rows, series: Mappin
     total = Merged(0, 0, 0)
     async with _within(connection):
         for part in rule.rounds(rows) if len(rows) else []:
-            await connection.execute(statements.PARTITIONS, *_bounds(part))
+            await _make_partitions(connection, part)
             total = _sum(total, await _merge_many(connection, part, series))
     return total
 
 
 def arrays(rows: Rows, series: Mapping[int, Series]) -> list[list[str] | list[int] | list[float]]:
-    """Rows as the arrays that `statements.GIVEN` takes, in the order of `COLUMNS`."""
+    """Rows as the arrays that `statements.GIVEN` takes, in the order of `COLUMNS`.
+
+    Raises:
+        UsageError: a value is no finite number.
+    """
+    if not all(np.isfinite(rows[name]).all() for name in NUMERICS):
+        raise UsageError("a row holds an infinite value, or one that is not a number: it is no candle")
     names = [series[number] for number in rows["series"].tolist()]
     return [
         [str(one.market) for one in names],
@@ -77,6 +84,14 @@ def arrays(rows: Rows, series: Mapping[int, Series]) -> list[list[str] | list[in
         rows["close_time"].tolist(),
         rows["source"].tolist(),
     ]
+
+
+async def _make_partitions(connection: asyncpg.Connection, rows: Rows) -> None:
+    """Have partitions for the weeks in which rows open, and for no others."""
+    weeks = np.unique((rows["open_time"] - _MONDAY) // _WEEK)
+    for run in np.split(weeks, np.flatnonzero(np.diff(weeks) > 1) + 1):
+        first, last = int(run[0]) * _WEEK + _MONDAY, int(run[-1]) * _WEEK + _MONDAY
+        await connection.execute(statements.PARTITIONS, first, last + 1)
 
 
 async def _merge_few(connection: asyncpg.Connection, rows: Rows, series: Mapping[int, Series]) -> Merged:
@@ -163,11 +178,6 @@ def _ranges(runs: list[Rows], series: Mapping[int, Series]) -> list[list[str] | 
         [int(run["open_time"].min()) for run in runs],
         [int(run["open_time"].max()) for run in runs],
     ]
-
-
-def _bounds(rows: Rows) -> tuple[int, int]:
-    times = rows["open_time"]
-    return int(times.min()), int(times.max()) + 1
 
 
 def _sum(one: Merged, two: Merged) -> Merged:
