@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from benchmarks import archive, certificates, latency, memory, startup, stored, throughput, trades
+from benchmarks import archive, certificates, feeder, latency, memory, startup, stored, throughput, trades
 from benchmarks.table import Result, line, skipped, table
 
 BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     # First those that wait for single syncs: some disks let a burst pass and then take the same time for each.
     "latency": latency.latency,
     "boundary": latency.boundary,
+    "feeder": feeder.feeder,
     "klines": throughput.klines,
     "trades": trades.trades,
     "startup": startup.startup,

@@ -37,21 +37,30 @@ def simulator(names: Sequence[str]) -> Iterator[str]:
 
 
 class Run:
-    """A `candlewick run`, with what it says on stderr."""
+    """A `candlewick run`, or another command like it, with what it says on stderr."""
 
-    def __init__(self, store: Path, names: Sequence[str], rest: str, streams: str, **settings: str) -> None:
+    def __init__(
+        self, store: Path, names: Sequence[str], rest: str, streams: str, *, command: str = "run", **settings: str
+    ) -> None:
         self.began = time.monotonic()
         environment = ENVIRONMENT | {
             "SYMBOLS": ",".join(names), "BINANCE_API_URL": f"http://{rest}", "BINANCE_STREAM_URL": streams,
             "STORE": f"lmdb://{store}", "FEEDER_PORT": "0", **settings,
         }  # fmt: skip
         with pinned(MEASURED_CORE):
-            self.child = subprocess.Popen([CANDLEWICK, "run"], stderr=subprocess.PIPE, env=environment)
+            self.child = subprocess.Popen([CANDLEWICK, command], stderr=subprocess.PIPE, env=environment)
 
     def until_subscribed(self) -> float:
         """Seconds from its start until it says that a connection is open and its streams are asked for."""
         self.said = _until(self.child, "stderr", '"event":"FeedUp"', START_S)
         return time.monotonic() - self.began
+
+    @property
+    def url(self) -> str:
+        """Where it can be asked over HTTP."""
+        found = re.search(r'"url": ?"(http[^"]+)"', self.said)
+        assert found, self.said
+        return found[1]
 
     def memory_mb(self) -> dict[str, float]:
         """`VmRSS`, `RssAnon` and `RssFile`, in MiB as Linux counts them."""
@@ -67,7 +76,7 @@ class Run:
         _, rest = self.child.communicate(timeout=START_S)
         took_s = time.monotonic() - began
         if self.child.returncode:
-            raise RuntimeError(f"candlewick run ended with {self.child.returncode}: {rest[-2000:].decode()}")
+            raise RuntimeError(f"{self.child.args} ended with {self.child.returncode}: {rest[-2000:].decode()}")
         return took_s
 
     def __enter__(self) -> "Run":  # noqa: PYI034 - Self says no more

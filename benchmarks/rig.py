@@ -15,6 +15,7 @@ from candlewick.history.client import RestClient
 from candlewick.live.connection import PicowsDialer
 from candlewick.market import Interval, Market
 from candlewick.services.ingest import Ingest, Wants
+from candlewick.services.recorder import OnStored
 from candlewick.services.streams import TradeConsumer
 from candlewick.stores.store import Store
 from candlewick.transport import Answer
@@ -37,6 +38,7 @@ class SilentHttp:
 async def ingesting(
     server: Blaster, names: Sequence[str], kind: StreamKind, store: Store, *,
     tell: Callable[[Event], None] = lambda _: None, on_trade: TradeConsumer | None = None,
+    on_stored: OnStored | None = None,
 ) -> AsyncIterator[Ingest]:  # fmt: skip
     """A running ingestion of `names`, connected and with everything subscribed."""
     # At the start of the market that the frames tell of, so that each candle is the next one, as in a live market.
@@ -48,8 +50,9 @@ async def ingesting(
         gap_threshold_s=70.0, check_interval_s=300.0, reconnect_base_s=None, workers=5,
     )  # fmt: skip
     ingest = Ingest(
-        VENUE, wants, store, client, PicowsDialer(clock), clock=clock, random=random, tell=tell, on_trade=on_trade
-    )
+        VENUE, wants, store, client, PicowsDialer(clock), clock=clock, random=random, tell=tell, on_trade=on_trade,
+        on_stored=on_stored,
+    )  # fmt: skip
     running = asyncio.create_task(ingest.run())
     loop = asyncio.get_running_loop()
     assert await loop.run_in_executor(None, server.ask, "wait", 0.6), "nothing connected"
