@@ -11,7 +11,7 @@ from candlewick.stores.postgres.schema.versions import TIMESCALE
 COMPRESSION, RETENTION, REFRESH = "policy_compression", "policy_retention", "policy_refresh_continuous_aggregate"
 
 _MODELS_COMPRESS_AFTER = {"predictions": "30 days", "features": "7 days"}
-_AGGREGATES = {
+AGGREGATES = {
     "candles_5m": (timedelta(minutes=5), timedelta(minutes=5)),
     "candles_15m": (timedelta(minutes=15), timedelta(minutes=15)),
     "candles_1h": (timedelta(hours=1), timedelta(minutes=15)),
@@ -101,7 +101,7 @@ async def apply(connection: asyncpg.Connection, kind: str) -> list[str]:
                     await connection.execute(_ADD[policy.procedure], policy.table, policy.after)
         held = await refreshed(connection)
         in_batches = await connection.fetchval(_KNOWS_BATCHES)
-        for view, (width, every) in _AGGREGATES.items():
+        for view, (width, every) in AGGREGATES.items():
             if view in held:
                 continue
             if in_batches:

@@ -36,7 +36,7 @@ async def grant(connection: asyncpg.Connection) -> list[str]:
         (WRITER, _writer(schema, tables, sequences)),
         (READER, _reader(schema, tables)),
     ):
-        if await _exists(connection, role):
+        if await exists(connection, role):
             for statement in statements:
                 await connection.execute(statement)
     return notes
@@ -44,7 +44,7 @@ async def grant(connection: asyncpg.Connection) -> list[str]:
 
 async def _make(connection: asyncpg.Connection, role: str) -> str:
     """Make a role where there is none; says why it could not be."""
-    if await _exists(connection, role):
+    if await exists(connection, role):
         return ""
     try:
         async with connection.transaction():
@@ -80,5 +80,6 @@ def _reader(schema: str, tables: str) -> list[str]:
     ]
 
 
-async def _exists(connection: asyncpg.Connection, role: str) -> bool:
+async def exists(connection: asyncpg.Connection, role: str) -> bool:
+    """Whether the server has a role."""
     return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", role))

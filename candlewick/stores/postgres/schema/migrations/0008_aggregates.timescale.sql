@@ -6,7 +6,7 @@ SELECT market, symbol, time_bucket('5 minutes', time) AS time,
     first(open, time) AS open, max(high) AS high, min(low) AS low,
     last(close, time) AS close, sum(volume) AS volume,
     sum(quote_asset_volume) AS quote_asset_volume, sum(taker_buy_base_asset_volume) AS taker_buy_base_asset_volume,
-    sum(taker_buy_quote_asset_volume) AS taker_buy_quote_asset_volume, sum(number_of_trades) AS number_of_trades,
+    sum(taker_buy_quote_asset_volume) AS taker_buy_quote_asset_volume, sum(number_of_trades)::bigint AS number_of_trades,
     last(close_time, time) AS close_time, count(*) AS candles, count(*) = 5 AS complete
 FROM candles WHERE interval = '1m'
 GROUP BY 1, 2, 3
@@ -17,7 +17,7 @@ SELECT market, symbol, time_bucket('15 minutes', time) AS time,
     first(open, time) AS open, max(high) AS high, min(low) AS low,
     last(close, time) AS close, sum(volume) AS volume,
     sum(quote_asset_volume) AS quote_asset_volume, sum(taker_buy_base_asset_volume) AS taker_buy_base_asset_volume,
-    sum(taker_buy_quote_asset_volume) AS taker_buy_quote_asset_volume, sum(number_of_trades) AS number_of_trades,
+    sum(taker_buy_quote_asset_volume) AS taker_buy_quote_asset_volume, sum(number_of_trades)::bigint AS number_of_trades,
     last(close_time, time) AS close_time, count(*) AS candles, count(*) = 15 AS complete
 FROM candles WHERE interval = '1m'
 GROUP BY 1, 2, 3
@@ -28,7 +28,7 @@ SELECT market, symbol, time_bucket('1 hour', time) AS time,
     first(open, time) AS open, max(high) AS high, min(low) AS low,
     last(close, time) AS close, sum(volume) AS volume,
     sum(quote_asset_volume) AS quote_asset_volume, sum(taker_buy_base_asset_volume) AS taker_buy_base_asset_volume,
-    sum(taker_buy_quote_asset_volume) AS taker_buy_quote_asset_volume, sum(number_of_trades) AS number_of_trades,
+    sum(taker_buy_quote_asset_volume) AS taker_buy_quote_asset_volume, sum(number_of_trades)::bigint AS number_of_trades,
     last(close_time, time) AS close_time, count(*) AS candles, count(*) = 60 AS complete
 FROM candles WHERE interval = '1m'
 GROUP BY 1, 2, 3
@@ -39,7 +39,7 @@ SELECT market, symbol, time_bucket('4 hours', time) AS time,
     first(open, time) AS open, max(high) AS high, min(low) AS low,
     last(close, time) AS close, sum(volume) AS volume,
     sum(quote_asset_volume) AS quote_asset_volume, sum(taker_buy_base_asset_volume) AS taker_buy_base_asset_volume,
-    sum(taker_buy_quote_asset_volume) AS taker_buy_quote_asset_volume, sum(number_of_trades) AS number_of_trades,
+    sum(taker_buy_quote_asset_volume) AS taker_buy_quote_asset_volume, sum(number_of_trades)::bigint AS number_of_trades,
     last(close_time, time) AS close_time, count(*) AS candles, count(*) = 240 AS complete
 FROM candles WHERE interval = '1m'
 GROUP BY 1, 2, 3

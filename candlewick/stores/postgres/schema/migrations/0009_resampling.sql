@@ -4,7 +4,7 @@ CREATE FUNCTION resample_candles(
     for_symbol text DEFAULT default_symbol(), for_interval text DEFAULT '1m', for_market text DEFAULT default_market()
 ) RETURNS TABLE (
     "time" timestamptz, open numeric, high numeric, low numeric, close numeric, volume numeric, quote_asset_volume numeric,
-    taker_buy_base_asset_volume numeric, taker_buy_quote_asset_volume numeric, number_of_trades numeric,
+    taker_buy_base_asset_volume numeric, taker_buy_quote_asset_volume numeric, number_of_trades bigint,
     close_time timestamptz, candles bigint, complete boolean
 ) LANGUAGE sql STABLE AS $$
     SELECT date_bin(candle_interval(target_interval), c.time,
@@ -12,7 +12,7 @@ CREATE FUNCTION resample_candles(
                 ELSE timestamptz '1970-01-01 00:00:00+00' END) AS opens,
         (array_agg(c.open ORDER BY c.time))[1], max(c.high), min(c.low), (array_agg(c.close ORDER BY c.time DESC))[1],
         sum(c.volume), sum(c.quote_asset_volume), sum(c.taker_buy_base_asset_volume), sum(c.taker_buy_quote_asset_volume),
-        sum(c.number_of_trades), (array_agg(c.close_time ORDER BY c.time DESC))[1], count(*),
+        sum(c.number_of_trades)::bigint, (array_agg(c.close_time ORDER BY c.time DESC))[1], count(*),
         count(*) = extract(epoch FROM candle_interval(target_interval)) / extract(epoch FROM candle_interval(for_interval))
     FROM candles c
     WHERE c.market = for_market AND c.symbol = for_symbol AND c.interval = for_interval
