@@ -4,7 +4,7 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -22,13 +22,13 @@ class Session:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="candlewick-postgres", daemon=True)
+        self._thread = threading.Thread(target=_serve, args=(self._loop,), name="candlewick-postgres", daemon=True)
         self._thread.start()
         self._process = os.getpid()
-        self._database: Database | None = None
+        self._opened: list[Database] = []
         self.place = ""
-        # Also at the end of the program, where nobody closed it: the server is told goodbye.
-        self._end = weakref.finalize(self, _end, self._loop, self._thread, self._process)
+        # Also where nobody closed it, at the end of the program or before: the server is told goodbye.
+        self._end = weakref.finalize(self, _end, self._loop, self._thread, self._process, self._opened)
 
     @classmethod
     def open(cls, url: str, limits: Limits, *, application: str) -> Self:
@@ -39,11 +39,12 @@ class Session:
         """
         self = cls()
         try:
-            self._database = self._wait(Database.open(url, limits, application=application))
+            database = self._wait(Database.open(url, limits, application=application))
         except BaseException:
             self._end()
             raise
-        self.place = self._database.place
+        self._opened.append(database)
+        self.place = database.place
         return self
 
     def ask(self, question: Callable[Concatenate[Any, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -60,15 +61,12 @@ class Session:
 
     def close(self) -> None:
         """Close the connections; idempotent."""
-        database, self._database = self._database, None
-        if database is not None and self._process == os.getpid():
-            asyncio.run_coroutine_threadsafe(database.close(), self._loop).result()
         self._end()
 
     async def _asked(
         self, question: Callable[Concatenate[Any, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        async with self._opened().acquire() as connection:
+        async with self._opened[0].acquire() as connection:
             return await question(connection, *args, **kwargs)
 
     async def _changed(
@@ -79,22 +77,15 @@ class Session:
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Any]:
-        async with self._opened().acquire() as connection, connection.transaction():
+        async with self._opened[0].acquire() as connection, connection.transaction():
             yield connection
 
-    def _opened(self) -> Database:
-        if self._database is None:
-            raise StoreError(f"the database at {self.place} is closed: open it again")
-        return self._database
-
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        if self._process != os.getpid() or not self._thread.is_alive():
+        if self._process != os.getpid() or not self._end.alive:
             work.close()
-            raise StoreError(
-                f"the database at {self.place} is closed: open it again"
-                if self._process == os.getpid()
-                else f"the database at {self.place} was opened in process {self._process}: open it in this one"
-            )
+            closed = "is closed: open it again"
+            elsewhere = f"was opened in process {self._process}: open it in this one"
+            raise StoreError(f"the database at {self.place} {closed if self._process == os.getpid() else elsewhere}")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
@@ -103,12 +94,22 @@ class Session:
             raise
 
 
-def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread, process: int) -> None:
-    """Stop the loop and its thread; connections that are still open end with it."""
-    if process != os.getpid() or loop.is_closed():
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    loop.run_forever()
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+
+
+def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread, process: int, opened: Sequence[Database]) -> None:
+    """Close what is open, then stop the loop; its thread ends with it. After a fork only the parent has the thread."""
+    if process != os.getpid():
         return
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(_END_S)
-    if not thread.is_alive():
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
+
+    async def leave() -> None:
+        for database in opened:
+            await database.close()
+        loop.stop()
+
+    asyncio.run_coroutine_threadsafe(leave(), loop)
+    if threading.current_thread() is not thread:  # a garbage collection may happen in any of them
+        thread.join(_END_S)
