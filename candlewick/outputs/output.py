@@ -56,8 +56,10 @@ class Output(Protocol):
     """One word, such as `postgresql`; part of keys, metrics and log lines."""
     location: str
     """Where it is, without passwords."""
-    pool_size: int
-    """Open connections to it now."""
+
+    @property
+    def pool_size(self) -> int:
+        """Open connections to it now."""
 
     async def open(self, identity: str) -> Position | None:
         """Connect; where it stands with the store of this identity, None where it never heard of it.

@@ -3,9 +3,10 @@
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -13,14 +14,15 @@ from candlewick import __version__
 from candlewick.clock import SECOND, SystemClock
 from candlewick.config import Settings
 from candlewick.errors import ExchangeError, NotFound, UsageError
-from candlewick.events import ClockOff
+from candlewick.events import ClockOff, Event
+from candlewick.histogram import Histogram
 from candlewick.history.budget import Budget
 from candlewick.history.client import RestClient
 from candlewick.history.http import AiohttpHttp
 from candlewick.live.connection import PicowsDialer
 from candlewick.market import DAY, Series
 from candlewick.services import snapshot
-from candlewick.services.histogram import Histogram
+from candlewick.services.following import AskElsewhere, Follow
 from candlewick.services.historian import Historian
 from candlewick.services.ingest import Ingest, Wants
 from candlewick.services.loading.loader import Loader
@@ -41,6 +43,8 @@ CLOCK_SOON_S = 30.0
 """The exchange's time is asked for so soon where it is not known yet."""
 CLOCK_TOLERANCE_MS = 1000.0
 RETRY_S = (1.0, 2.0, 4.0, 8.0, 15.0)
+STOP_S = 8.0
+"""How long a stop may take until everything received is on disk and in every output that answers."""
 
 
 class Server(Protocol):
@@ -60,9 +64,13 @@ class Run:
 
     def __init__(
         self, settings: Settings, store: Store, http: Http, dialer: Dialer, *, clock: SystemClock, random: Random,
-        on_trade: TradeConsumer | None = None,
+        on_trade: TradeConsumer | None = None, follow: Follow | None = None,
+        elsewhere: AskElsewhere | None = None,
     ) -> None:  # fmt: skip
-        """`on_trade` hears of every trade once; where nobody asks, the last prices are kept."""
+        """`on_trade` hears of every trade once; where nobody asks, the last prices are kept.
+
+        `follow` makes what takes in all that is stored; `elsewhere` what may fill a gap before REST is asked.
+        """
         self.settings, self.store, self.clock = settings, store, clock
         self.venue = settings.venue
         self.observer = Observer(clock)
@@ -80,7 +88,20 @@ class Run:
         self.clock_behind_ms = 0.0
         self.waiting_for = "the exchange's first answer"
         self._http, self._dialer, self._random, self._on_trade = http, dialer, random, on_trade
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._elsewhere = elsewhere
+        self.follower = None if follow is None else follow(store, clock, self._on_store, self._tell)
+        self.stop_by: float | None = None
+        """When a stop is to be over, in seconds of the event loop; None while nobody asked for one."""
         self._started_at = clock.now()
+
+    def _tell(self, event: Event) -> None:
+        self.observer.tell(event)
+        if self.follower is not None:
+            self.follower.hear(event)
+
+    async def _on_store(self, call: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - whatever the call returns
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
 
     async def run(self) -> None:
         """Run until cancelled.
@@ -88,6 +109,23 @@ class Run:
         Raises:
             UnknownSymbol: the settings name a symbol that the exchange does not list.
         """
+        if self.follower is None:
+            await self._take_in()
+            return
+        loop = asyncio.get_running_loop()
+        following = loop.create_task(self.follower.run())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._take_in())
+                tasks.create_task(_outlive(following))
+        finally:
+            left_s = STOP_S if self.stop_by is None else max(0.0, self.stop_by - loop.time())
+            if not following.done():
+                await self.follower.finish(left_s)
+            following.cancel()
+            await asyncio.wait({following})
+
+    async def _take_in(self) -> None:
         before = self._followed_before()
         timely = await self._follow_clock(patient=not before)
         symbols = await self._symbols(before=before)
@@ -113,7 +151,7 @@ class Run:
         return held.issuperset(self.settings.symbols)
 
     def _ingest(self, symbols: list[str]) -> Ingest:
-        settings = self.settings
+        settings, elsewhere = self.settings, self._elsewhere
         wants = Wants(
             symbols=symbols,
             intervals=settings.intervals,
@@ -127,7 +165,9 @@ class Run:
         )
         return Ingest(
             self.venue, wants, self.store, self.client, self._dialer, clock=self.clock, random=self._random,
-            tell=self.observer.tell, on_trade=self._on_trade, historian=self._historian(),
+            tell=self._tell, on_trade=self._on_trade, historian=self._historian(), thread=self._thread,
+            on_stored=None if self.follower is None else self.follower.stored,
+            elsewhere=None if elsewhere is None else lambda recorder: elsewhere(recorder, self._tell),
         )  # fmt: skip
 
     def _historian(self) -> Historian | None:
@@ -137,14 +177,14 @@ class Run:
             return None
 
         def new_loader() -> Loader:
-            tell = self.observer.tell
+            tell = self._tell
             clients = archive_clients(settings, self._http, self.clock, self._random, tell)
             return Loader(
                 self.store, *clients, self.client, self.clock, tell, in_flight=settings.archive_downloads,
                 threshold_months=settings.monthly_threshold_months,
             )  # fmt: skip
 
-        return Historian(new_loader, self.store, archive, self.venue.market, self.clock, self.observer.tell)
+        return Historian(new_loader, self.store, archive, self.venue.market, self.clock, self._tell)
 
     async def _follow_clock(self, *, patient: bool) -> bool:
         """Learn the exchange's time, however long it takes if `patient`; False if it is yet to be learnt.
@@ -216,6 +256,7 @@ class Run:
             memory_mb=snapshot.own_memory_mb(),
             clock_behind_ms=self.clock_behind_ms,
             waiting_for=self.waiting_for,
+            outputs=() if self.follower is None else self.follower.status(),
         )
         if self.ingest is None:
             return plain
@@ -259,22 +300,40 @@ class Run:
         return [await repair(one) for one in ([series] if series else self.ingest.recorder.numbers)]
 
 
-async def run(settings: Settings, serve: Serve) -> int:
+async def _outlive(following: "asyncio.Task[None]") -> None:
+    """Where following ends, which only a defect makes it do, everything ends."""
+    await asyncio.shield(following)
+
+
+async def run(settings: Settings, serve: Serve, *, feeds: bool = False) -> int:
     """`candlewick run`: everything, until SIGTERM or SIGINT; returns the exit code.
+
+    `feeds`: the shared database is fed though the store is another; where the store is one it always is.
 
     Raises:
         CandlewickError: it cannot start: the store is busy, a symbol unknown, a port taken.
     """
-    store = open_store(settings.store, write=True)
+    feeds = feeds or settings.is_shared
+    if feeds:
+        _ = settings.database_url  # says what is missing before anything is opened
+    store = open_store(settings.record, write=True)
     http = AiohttpHttp()
     clock = SystemClock()
     random = Random()  # noqa: S311 - jitter is no secret
     server = None
+    follow = elsewhere = None
+    if feeds:
+        from candlewick.services import shared_database  # noqa: PLC0415 - a run without one need not hold its driver
+
+        follow = shared_database.follow(settings)
+        elsewhere = shared_database.gap_handler(settings, http, clock) if settings.gap_handler_url else None
     try:
-        one = Run(settings, store, http, PicowsDialer(clock), clock=clock, random=random)
+        one = Run(
+            settings, store, http, PicowsDialer(clock), clock=clock, random=random, follow=follow, elsewhere=elsewhere
+        )
         server = await serve(one, settings)
         store.announce(server.url)
-        one.observer.started(settings, server.url)
+        one.observer.started(settings, server.url, feeds=feeds)
         await _until_told(one)
     finally:
         if server is not None:
@@ -295,6 +354,7 @@ async def _until_told(one: Run) -> None:
     stopping = loop.create_task(told.wait())
     await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
+    one.stop_by = loop.time() + STOP_S
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
@@ -306,7 +366,7 @@ async def repair_once(settings: Settings, fits: Callable[[Series], bool]) -> lis
     Raises:
         CandlewickError: the store cannot be written, or the exchange does not answer.
     """
-    store = open_store(settings.store, write=True)
+    store = open_store(settings.record, write=True)
     http, clock = AiohttpHttp(), SystemClock()
     try:
         run = Run(settings, store, http, PicowsDialer(clock), clock=clock, random=Random())  # noqa: S311 - jitter

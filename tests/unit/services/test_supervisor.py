@@ -15,6 +15,7 @@ from candlewick.events import Event, StoreTrouble
 from candlewick.exchanges.exchange import StreamKind
 from candlewick.history.client import SPEED_HEADER
 from candlewick.market import MINUTE, SECOND, Interval, Market, Series, parse_time
+from candlewick.services.following import Follow
 from candlewick.services.pauses import keep_pauses
 from candlewick.services.status import Status
 from candlewick.services.supervisor import CLOCK_EVERY_S, Run
@@ -56,6 +57,7 @@ class Theatre:
     def __init__(
         self, faults: tuple[Fault, ...] = (), *, store: MemoryStore | None = None, symbols: tuple[str, ...] = ("BTCUSDT",),
         behind_s: float = 0.0, kinds: tuple[StreamKind, ...] = (StreamKind.KLINE,), begin: int = START,
+        follow: Follow | None = None,
     ) -> None:  # fmt: skip
         loop = asyncio.get_running_loop()
         listed = SimulatorSettings(
@@ -70,7 +72,7 @@ class Theatre:
             history_start=HistoryStart("", before_now=30 * MINUTE),
         )  # fmt: skip
         self.http = Window(world.http)
-        self.run = Run(settings, self.store, self.http, world.dialer, clock=self.clock, random=Random(1))
+        self.run = Run(settings, self.store, self.http, world.dialer, clock=self.clock, random=Random(1), follow=follow)
         self.running: asyncio.Task[None] | None = None
         self.troubles: list[str] = []
         log = self.run.observer.tell
