@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from benchmarks import archive, certificates, feeder, latency, memory, startup, stored, throughput, trades
+from benchmarks import archive, certificates, feeder, gap_handler, latency, memory, startup, stored, throughput, trades
 from benchmarks.table import Result, line, skipped, table
 
 BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "store": stored.stored,
     "archive": archive.archive,
     "certificates": certificates.certificates,
+    "gap-handler": gap_handler.gap_handler,
 }
 
 

@@ -47,8 +47,12 @@ class Backfiller:
         self._turns: dict[Series, asyncio.Lock] = {}
         self._known: set[Series] = set()
 
-    async def backfill(self, series: Series, span: Span, cause: str, *, detected_at: int | None = None) -> Backfilled:
+    async def backfill(
+        self, series: Series, span: Span, cause: str, *, detected_at: int | None = None, is_logged: bool = True
+    ) -> Backfilled:
         """Repair a span on the grid; whatever happens, what came until then is kept, and the result says the truth.
+
+        What is missing is logged as gaps if `is_logged`: history that was never there is none.
 
         Raises:
             UsageError: the exchange does not know the series.
@@ -59,7 +63,7 @@ class Backfiller:
             async with asyncio.timeout(self._timeout_s):
                 await self._meet(series)
                 async with self.claimed(series):
-                    await self._repair(work, cause, detected_at)
+                    await self._repair(work, cause, detected_at, is_logged=is_logged)
         except TimeoutError:
             work.failed(f"gave up after {self._timeout_s:g} s: what came until then is kept")
         except UsageError:
@@ -143,14 +147,15 @@ class Backfiller:
         await self._recorder.follow(series)
         self._known.add(series)
 
-    async def _repair(self, work: "_Work", cause: str, detected_at: int | None) -> None:
+    async def _repair(self, work: "_Work", cause: str, detected_at: int | None, *, is_logged: bool) -> None:
         series, interval = work.series, work.series.interval
         await self._wait_until_settled(work)
         over = Span(work.span.start, max(work.span.start, min(work.span.end, interval.floor(self._clock.now()))))
         holes = await self.missing(series, over)
         work.began(over, sum(map(interval.count, holes)), await self.held(series, over), self.repairer.fetched[series])
         if holes:
-            await self.log(series, holes, cause, detected_at)
+            if is_logged:
+                await self.log(series, holes, cause, detected_at)
             await self._mend(work, holes, cause)
             left = await self.missing(series, over)
             if old := [hole for hole in left if hole.end < self._clock.now() - OLD]:

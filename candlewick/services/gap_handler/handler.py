@@ -314,6 +314,7 @@ class GapHandler:
 
     async def ping(self, timeout_s: float) -> None:
         """See `results.Keeper`."""
+        self._ready()
         try:
             async with asyncio.timeout(timeout_s):
                 await self.book.ping(timeout_s)

@@ -47,6 +47,7 @@ class HistoricalJob:
         self._name = f"historical:{market}"
         self._key = f"gap_handler:{self._name}"
         self._claim: Claim | None = None
+        self._is_taking = False
 
     async def state(self) -> Historical:
         """How far it is, whoever works at it.
@@ -122,7 +123,13 @@ class HistoricalJob:
             self._claim = None
 
     async def _take(self) -> bool:
-        self._claim = await self._book.claim(self._name)
+        if self._is_taking or self._claim is not None:
+            return False
+        self._is_taking = True
+        try:
+            self._claim = await self._book.claim(self._name)
+        finally:
+            self._is_taking = False
         return self._claim is not None
 
     async def _work_at(self, state: Historical, number: int) -> Historical:
@@ -154,14 +161,16 @@ class HistoricalJob:
         holes = await self._backfiller.missing(series, span)
         if not holes:
             return 0, ""
-        before = await self._backfiller.held(series, span)
+        # The candle after the span is fetched with it, as a proof that there is one.
+        touched = Span(span.start, series.interval.next(span.end))
+        before = await self._backfiller.held(series, touched)
         await self._load(series, holes)
         try:
-            result = await self._backfiller.backfill(series, span, "history")
+            result = await self._backfiller.backfill(series, span, "history", is_logged=False)
             error = "" if result.status is Outcome.BACKFILLED else result.error
         except UsageError as failure:
             error = str(failure)
-        return max(0, await self._backfiller.held(series, span) - before), error
+        return max(0, await self._backfiller.held(series, touched) - before), error
 
     async def _load(self, series: Series, holes: Sequence[Span]) -> None:
         """Have the archive asked for what is old enough; what it has not is REST's."""

@@ -16,7 +16,7 @@ from candlewick.stores.postgres.connection import explained, place_of
 
 _ALIVE = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
 """So that the server lets go of the claims of a machine that vanished within half a minute."""
-_WAIT_S = 5.0
+_WAIT_S = 10.0
 
 
 class Claim:

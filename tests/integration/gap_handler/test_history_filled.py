@@ -1,0 +1,113 @@
+"""The historical backfill: archive first, REST for the rest, chunk by chunk, across restarts and processes."""
+
+from typing import Any
+
+from candlewick.errors import ExchangeError, Unreachable
+from candlewick.market import DAY, HOUR, Interval, Market, Series, format_time, parse_time
+from candlewick.services.gap_handler.historical import months_before
+from candlewick.stores.store import Source
+from tests.integration.gap_handler.town import START, Office, Town, visit
+
+CHUNKS = 5
+WAN = Series(Market.SPOT, "WANUSDT", Interval("1h"))
+MONTH: dict[str, Any] = {
+    "historical_retention_months": 1, "historical_chunk_days": 7, "symbols": ("WANUSDT",), "intervals": (WAN.interval,),
+}  # fmt: skip
+
+
+async def finished(office: Office) -> dict[str, object]:
+    async def status() -> dict[str, object]:
+        return (await office.get("/backfill/historical/status"))[1]
+
+    return await office.when(status, lambda state: state["started_at"] and not state["is_running"], within_s=60.0)
+
+
+def away(path: str, _params: dict[str, str]) -> ExchangeError | None:
+    return Unreachable("nobody answers") if "klines" in path else None
+
+
+def test_history_is_filled_from_the_archive_first(shared_url: str) -> None:
+    """Started by a call that has long been answered, it fills a month: old days from files, the last ones by REST."""
+
+    async def story(town: Town) -> None:
+        place = f"http://{town.server.host}:{town.server.port}"
+        own = {**MONTH, "binance_archive_url": place, "binance_archive_list_url": place}
+        async with town.handler(**own) as office:
+            code, before = await office.get("/backfill/historical/status")
+            assert (code, before["is_running"], before["chunks_total"]) == (200, False, 0)
+            assert await office.post("/backfill/historical/start") == (202, {"status": "started"})
+            assert (await office.post("/backfill/historical/start"))[0] == 409
+            state = await finished(office)
+            assert (state["chunks_total"], state["chunks_completed"], state["last_error"]) == (CHUNKS, CHUNKS, None)
+            rows = town.store.read(WAN)
+            assert int(rows["open_time"][0]) == months_before(START, 1) == START - START % HOUR - 31 * DAY
+            assert len(rows) == 31 * 24 == state["candles_recovered"]
+            assert int((rows["source"] == Source.ARCHIVE).sum()) > 20 * 24
+            assert await town.rows() == []  # what was never there is no gap
+            assert set(rows["source"].tolist()) == {int(Source.REST), int(Source.ARCHIVE)}
+
+    visit(shared_url, story, speed=5.0)
+
+
+def test_history_goes_on_where_it_was_after_a_restart(shared_url: str) -> None:
+    """A handler that is stopped in the middle leaves the job; the next one does the other chunks and no chunk twice."""
+
+    async def story(town: Town) -> None:
+        async with town.handler(**MONTH) as office:
+            await office.post("/backfill/historical/start")
+
+            async def status() -> dict[str, object]:
+                return (await office.get("/backfill/historical/status"))[1]
+
+            await office.when(status, lambda state: state["chunks_completed"] == 2)
+        kept = town.store.state("gap_handler:historical:spot")
+        assert kept is not None
+        assert b'"is_running":true' in kept
+        async with town.handler(**MONTH) as office:
+            state = await finished(office)
+            assert (state["chunks_total"], state["chunks_completed"]) == (CHUNKS, CHUNKS)
+            oldest = min(int(one["startTime"]) for one in office.wire.klines if one["limit"] != "1")
+            assert oldest >= (months_before(START, 1) + 14 * DAY) // 1000
+            assert len(town.store.read(WAN)) == state["candles_recovered"]
+
+    visit(shared_url, story, speed=20.0)
+
+
+def test_chunk_that_failed_does_not_count_as_completed(shared_url: str) -> None:
+    """Where REST does not answer nothing is completed, the reason is told, and the job can be started again."""
+
+    async def story(town: Town) -> None:
+        async with town.handler(**MONTH) as office:
+            office.wire.failing = away
+            await office.post("/backfill/historical/start")
+            state = await finished(office)
+            assert (state["chunks_completed"], state["candles_recovered"]) == (0, 0)
+            assert "nobody answers" in str(state["last_error"])
+            office.wire.failing = lambda *_: None
+            assert (await office.post("/backfill/historical/start"))[0] == 202
+            assert (await finished(office))["chunks_completed"] == CHUNKS
+
+    visit(shared_url, story, speed=200.0)
+
+
+def test_history_starts_by_itself_where_settings_say_so(shared_url: str) -> None:
+    """HISTORICAL_BACKFILL_ENABLED fills it a few seconds after the start, and what is there is not fetched again."""
+
+    async def story(town: Town) -> None:
+        async with town.handler(**MONTH, historical_backfill_enabled=True) as office:
+            await finished(office)
+        async with town.handler(**MONTH, historical_backfill_enabled=True) as office:
+            state = await office.when(
+                lambda: office.get("/backfill/historical/status"),
+                lambda answer: not answer[1]["is_running"] and answer[1]["chunks_completed"] == CHUNKS,
+            )
+            assert state[0] == 200
+            assert len(office.wire.klines) <= 1
+
+    visit(shared_url, story, speed=20.0)
+
+
+def test_months_are_those_of_the_calendar() -> None:
+    """A month before the 31st is the last day of a shorter month, to the minute."""
+    assert format_time(months_before(parse_time("2026-03-31T10:20:30"), 1)) == "2026-02-28T10:20:00Z"
+    assert format_time(months_before(parse_time("2026-01-15T00:00:59"), 13)) == "2024-12-15T00:00:00Z"
