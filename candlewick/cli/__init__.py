@@ -18,7 +18,7 @@ INTERRUPTED = 130
 
 COMMANDS = (
     "run", "feeder", "demo", "simulate", "history", "candles", "gaps", "coverage", "export", "import", "compact", "certify", "verify",
-    "repair", "gap-handler", "status", "doctor", "config",
+    "repair", "gap-handler", "schema", "status", "doctor", "config",
 )  # fmt: skip
 """Each is a module beside this one, with `_` for `-`, and that name on the command line; a word of Python has a `_` behind it there."""
 
