@@ -204,5 +204,64 @@ _GAP_HANDLER_PATHS: Schema = {
     ),
 }  # fmt: skip
 
-_FEEDER_PATHS: Schema = {}
-_FEEDER_SCHEMAS: Schema = {}
+_FEEDER_HEALTH = _object({
+    "status": _STATE, "reasons": _list(TEXT), "timestamp": TIME, "uptime_seconds": WHOLE, "candles_processed": WHOLE,
+    "candles_written": WHOLE, "candles_in_db": WHOLE, "database_connected": FLAG,
+    "database_status": _word("connected", "disconnected"), "websocket_connected": FLAG,
+    "last_candle_time": _or_null(TIME), "features_warmed_up": FLAG, "buffer_size": WHOLE, "error_count": WHOLE,
+    "errors_24h": WHOLE, "memory_mb": NUMBER, "pending_backfills": WHOLE,
+    "details": _object({
+        "buffer_size": WHOLE, "db_pool_size": WHOLE, "features_warmed_up": FLAG, "gap_check_last": _or_null(TIME),
+    }),
+    "version": TEXT, "environment": TEXT, "exchange": TEXT, "market": TEXT, "series": WHOLE,
+    "gaps": _object({"candles_missing": WHOLE, "series": WHOLE}),
+    "connections": _list(_object({"name": TEXT, "host": TEXT, "streams": WHOLE, "connected": FLAG, "reason": TEXT})),
+    "silent_streams": _list(_object({"stream": TEXT, "since": TIME, "reason": TEXT})),
+    "store": _object({"location": TEXT, "connected": FLAG, "error": _or_null(TEXT)}),
+    "outputs": _list(_object({
+        "name": TEXT, "location": TEXT, "connected": FLAG, "error": _or_null(TEXT), "behind_rows": WHOLE,
+        "lag_seconds": NUMBER, "written": WHOLE, "refused": WHOLE, "retries": WHOLE, "pool_size": WHOLE, "snapshot": FLAG,
+    })),
+    "rest": _object({
+        "reachable": _or_null(FLAG), "weight_used": _or_null(WHOLE), "weight_limit": _or_null(WHOLE),
+        "ban_until": _or_null(TIME),
+    }),
+    "clock": _object({"behind_ms": NUMBER}),
+})  # fmt: skip
+
+_FEEDER_SCHEMAS: Schema = {
+    "Health": _FEEDER_HEALTH,
+    "Ready": _object({"ready": FLAG, "reasons": _list(TEXT)}),
+    "Live": _object({"live": FLAG}),
+    "Repair": _object({
+        "market": TEXT, "symbol": TEXT, "interval": TEXT, "from": _about(WHOLE, "Epoch milliseconds."),
+        "to": _about(WHOLE, "Exclusive."), "expected": WHOLE, "recovered": WHOLE,
+        "absent": _about(WHOLE, "Candles that the exchange itself does not have."), "missing": WHOLE,
+        "error": _or_null(TEXT),
+    }),
+}  # fmt: skip
+
+
+def _query(name: str, description: str) -> Schema:
+    return {"name": name, "in": "query", "required": False, "description": description, "schema": TEXT}
+
+
+_REPAIR = _post(
+    "Find and mend every gap now.", {200: _json("What came of each series.", _list(_named("Repair")))}, (400, 503)
+)
+_REPAIR["post"]["parameters"] = [_query("symbol", "Of this symbol only."), _query("interval", "Of this interval only.")]
+
+_FEEDER_PATHS: Schema = {
+    "/": _get("A page for people.", {200: {"description": "HTML.", "content": {"text/html": {"schema": TEXT}}}}),
+    "/health": _get("How well it is.", {
+        200: _json("healthy or degraded.", _named("Health")), 503: _json("unhealthy.", _named("Health")),
+    }),
+    "/ready": _get("Whether store, outputs and streams are connected.", {
+        200: _json("They are.", _named("Ready")), 503: _json("They are not.", _named("Ready")),
+    }),
+    "/live": _get("Whether the process answers.", {200: _json("It does.", _named("Live"))}),
+    "/metrics": _METRICS,
+    "/openapi.json": _OPENAPI,
+    "/status": _get("Everything the run knows of itself.", {200: _json("See docs/health.md.", {"type": "object"})}),
+    "/repair": _REPAIR,
+}  # fmt: skip
