@@ -1,9 +1,8 @@
 """Counts durations in fixed buckets: cheap enough for every candle, small enough to be kept for ever."""
 
 from bisect import bisect_left
+from collections.abc import Collection
 
-import numpy as np
-import numpy.typing as npt
 from msgspec import Struct
 
 BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -38,13 +37,15 @@ class Histogram:
         self._counts[bisect_left(self._bounds, seconds)] += 1
         self._total_s += seconds
 
-    def observe_many(self, seconds: npt.NDArray[np.float64]) -> None:
-        """Many durations; none at all is fine."""
-        seconds = np.maximum(seconds, 0.0)
-        found = np.searchsorted(self._bounds, seconds, side="left")
+    def observe_many(self, seconds: Collection[float]) -> None:
+        """Many durations, an array of them too; none at all is fine."""
+        import numpy as np  # noqa: PLC0415 - what only shows a distribution need not load it
+
+        values = np.maximum(np.asarray(seconds, dtype=np.float64), 0.0)
+        found = np.searchsorted(self._bounds, values, side="left")
         for index, count in enumerate(np.bincount(found, minlength=len(self._counts)).tolist()):
             self._counts[index] += count
-        self._total_s += float(seconds.sum())
+        self._total_s += float(values.sum())
 
     def snapshot(self) -> Distribution:
         """What was seen until now."""
