@@ -19,6 +19,10 @@ ON CONFLICT (job, scheduled_for) DO UPDATE SET started_at = excluded.started_at
     WHERE held.finished_at IS NULL
 RETURNING true
 """
+_DONE = """
+UPDATE job_runs SET finished_at = started_at + (clock_timestamp() - $3::timestamptz), result = $4::jsonb, error = $5
+WHERE job = $1 AND scheduled_for = $2
+"""
 _CRON = """
 SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_cron')
     AND coalesce(current_setting('cron.database_name', true), '') = current_database()
@@ -121,12 +125,9 @@ async def _claimed(connection: asyncpg.Connection, job: Job, due: datetime, now:
         at = datetime.fromtimestamp(now / 1_000_000, UTC)
         if not await connection.fetchval(_CLAIM, job.name, due, at):
             return None
+        began = await connection.fetchval("SELECT clock_timestamp()")
         result, error = await _run(connection, job, at)
-        await connection.execute(
-            "UPDATE job_runs SET finished_at = $3::timestamptz + (clock_timestamp() - now()), result = $4::jsonb, error = $5 "
-            "WHERE job = $1 AND scheduled_for = $2",
-            job.name, due, at, json.dumps(result), error or None,
-        )  # fmt: skip
+        await connection.execute(_DONE, job.name, due, began, json.dumps(result), error or None)
         return JobRun(job.name, int(due.timestamp()) * 1_000_000, result, error)
     finally:
         if not connection.is_closed():
