@@ -7,7 +7,6 @@ wait and find nothing left to do.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 
 import msgspec
 
@@ -16,12 +15,14 @@ from candlewick.errors import CandlewickError, Refused, StoreDown, UsageError
 from candlewick.events import Event
 from candlewick.history.budget import REPAIR
 from candlewick.history.client import SETTLE_S, RestClient
+from candlewick.integrity.gaps import missing_spans
 from candlewick.market import Series, Span, format_time
 from candlewick.services.gap_handler.book import Book
 from candlewick.services.gap_handler.results import Backfilled, Outcome
 from candlewick.services.gap_handler.shared import SharedRecorder
 from candlewick.services.repair import ASK_AGAIN_OLD_S, CHUNK, OLD, Job, Repairer
 from candlewick.stores.provenance import GapRecord
+from candlewick.stores.store import Reason
 
 CLAIM_EVERY_S = 0.25
 """A claim that another gap handler has is asked for so often."""
@@ -95,26 +96,40 @@ class Backfiller:
             finally:
                 await claim.release()
 
-    async def settle(self, series: Series, span: Span | None = None) -> int:
-        """Resolve every open row of a series (that meets `span`) of which every candle is accounted for; how many were.
+    async def settle(self, series: Series, span: Span | None = None, *, is_whole: bool = False) -> None:
+        """Resolve every open row of a series (that meets `span`) of which every candle is accounted for.
 
-        The bounds of a row need not be those of anything that was repaired.
+        The bounds of a row need not be those of anything that was repaired. `is_whole`: every candle of `span` is held.
         """
-        resolved = 0
         for gap in await self._book.unresolved(series, span):
             interval = gap.series.interval
             grid = Span(interval.ceil(gap.span.start), interval.ceil(gap.span.end))
-            if grid.end > interval.floor(self._clock.now()) or await self.missing(series, grid):
-                continue
-            held = await self.held(series, grid)
+            held = interval.count(grid)
+            if not (is_whole and span is not None and span.start <= grid.start and grid.end <= span.end):
+                left, held = await self.survey(series, grid)
+                if left or grid.end > interval.floor(self._clock.now()):
+                    continue
             lost = interval.count(grid) - held
             recovered = held if gap.candles is None else max(0, min(held, gap.candles - lost))
-            resolved += await self._book.resolve(gap, recovered)
-        return resolved
+            await self._book.resolve(gap, recovered)
+
+    async def survey(self, series: Series, span: Span) -> tuple[list[Span], int]:
+        """What of a span on the grid has neither a candle nor a reason, and how many candles of it are held."""
+        return await self._recorder.on_store(self._survey, series, span)
+
+    def _survey(self, series: Series, span: Span) -> tuple[list[Span], int]:
+        if span.start >= span.end:
+            return [], 0
+        store = self._recorder.store
+        held = store.columns(series, *span, columns=["open_time"])["open_time"]
+        if len(held) == series.interval.count(span):
+            return [], len(held)
+        reasons = [one for one in store.absences(series) if one.reason is not Reason.PENDING]
+        return missing_spans(held, series.interval, span, reasons), len(held)
 
     async def missing(self, series: Series, span: Span) -> list[Span]:
         """What of a span on the grid has neither a candle nor a reason."""
-        return await self._recorder.on_store(self.repairer.missing, series, span)
+        return (await self.survey(series, span))[0]
 
     async def log(self, series: Series, holes: Sequence[Span], cause: str, detected_at: int | None = None) -> None:
         """Have a row of every hole in the log, or one of all where they are too many."""
@@ -127,8 +142,7 @@ class Backfiller:
 
     async def held(self, series: Series, span: Span) -> int:
         """How many candles of a span there are."""
-        read = partial(self._recorder.store.columns, series, *span, columns=["open_time"])
-        return len((await self._recorder.on_store(read))["open_time"])
+        return (await self.survey(series, span))[1]
 
     def _is_held(self, series: Series) -> bool:
         return bool(len(self._recorder.store.columns(series, columns=["open_time"], last=1)["open_time"]))
@@ -151,19 +165,20 @@ class Backfiller:
         series, interval = work.series, work.series.interval
         await self._wait_until_settled(work)
         over = Span(work.span.start, max(work.span.start, min(work.span.end, interval.floor(self._clock.now()))))
-        holes = await self.missing(series, over)
-        work.began(over, sum(map(interval.count, holes)), await self.held(series, over), self.repairer.fetched[series])
+        holes, held = await self.survey(series, over)
+        work.began(over, sum(map(interval.count, holes)), held, self.repairer.fetched[series])
         if holes:
             if is_logged:
                 await self.log(series, holes, cause, detected_at)
             await self._mend(work, holes, cause)
-            left = await self.missing(series, over)
+            left = await self._measure(work)
             if old := [hole for hole in left if hole.end < self._clock.now() - OLD]:
                 # What REST has twice not had is proved to be nowhere; once is not enough.
                 await self._clock.sleep(ASK_AGAIN_OLD_S + 1)
                 await self._mend(work, old, cause)
-        await self._measure(work)
-        await self.settle(series, work.span)
+                await self._measure(work)
+        is_whole = over == work.span and work.held == interval.count(over)
+        await self.settle(series, work.span, is_whole=is_whole)
         work.is_verified = not work.left and over.end == work.span.end
         if over.end < work.span.end:
             work.error = f"the candles from {format_time(over.end)} on are not over yet"
@@ -186,12 +201,13 @@ class Backfiller:
             for part in _parts(span, CHUNK * interval.nominal, interval.ceil):
                 await self.repairer.mend(Job(work.series, part, REPAIR, cause))
 
-    async def _measure(self, work: "_Work") -> None:
-        """Find out what came: by what is held, and not by what was sent."""
-        if work.over is not None:
-            left = await self.missing(work.series, work.over)
-            held = await self.held(work.series, work.over)
-            work.ended(sum(map(work.series.interval.count, left)), held, self.repairer.fetched[work.series])
+    async def _measure(self, work: "_Work") -> list[Span]:
+        """Find out what came: by what is held, and not by what was sent. Returns what is still missing."""
+        if work.over is None:
+            return []
+        left, held = await self.survey(work.series, work.over)
+        work.ended(sum(map(work.series.interval.count, left)), held, self.repairer.fetched[work.series])
+        return left
 
 
 class _Work:
@@ -202,7 +218,7 @@ class _Work:
         self.over: Span | None = None
         """What of the span was over when it began."""
         self.expected = self.fetched = self.recovered = self.absent = self.left = 0
-        self._held = self._fetched = 0
+        self.held = self._held = self._fetched = 0
         self.is_verified = self.has_failed = False
         self.error = ""
 
@@ -212,11 +228,12 @@ class _Work:
 
     def began(self, over: Span, expected: int, held: int, fetched: int) -> None:
         """So many candles are missing, so many are held, and so many had been fetched of the series before."""
-        self.over, self.expected, self.left, self._held, self._fetched = over, expected, expected, held, fetched
+        self.over, self.expected, self.left, self._fetched = over, expected, expected, fetched
+        self.held = self._held = held
 
     def ended(self, left: int, held: int, fetched: int) -> None:
         """The same afterwards."""
-        self.left, self.fetched = left, fetched - self._fetched
+        self.left, self.held, self.fetched = left, held, fetched - self._fetched
         self.recovered = min(max(0, held - self._held), self.expected)
         self.absent = max(0, self.expected - left - self.recovered)
 

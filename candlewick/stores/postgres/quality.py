@@ -137,25 +137,22 @@ def to_time(when: datetime) -> int:
 
 async def _keep_open(connection: asyncpg.Connection, series: Series, record: GapRecord, source: str) -> None:
     start, end, at = _times(record)
-    same = await connection.fetchrow(
-        "SELECT id, resolved, resolved_at FROM data_quality_logs WHERE event_type = 'gap_detected' AND market = $1"
-        " AND symbol = $2 AND interval = $3 AND gap_start = $4 AND gap_end = $5 ORDER BY id LIMIT 1",
-        *_key(series), start, end,
-    )  # fmt: skip
-    if same is not None:
-        if same["resolved"] and (same["resolved_at"] is None or same["resolved_at"] < at):
-            # What was there has gone again; told of late, an old finding reopens nothing.
-            await connection.execute(
-                "UPDATE data_quality_logs SET resolved = false, resolved_at = NULL, candles_recovered = NULL,"
-                " candles_missing = $2, source = $3, created_at = $4 WHERE id = $1",
-                same["id"], record.candles, source, at,
-            )  # fmt: skip
-        return
-    touching = await connection.fetch(
-        "SELECT id, gap_start, gap_end FROM data_quality_logs WHERE event_type = 'gap_detected' AND NOT resolved"
+    rows = await connection.fetch(
+        "SELECT id, gap_start, gap_end, resolved, resolved_at FROM data_quality_logs WHERE event_type = 'gap_detected'"
         " AND market = $1 AND symbol = $2 AND interval = $3 AND gap_start < $5 AND gap_end > $4 ORDER BY id",
         *_key(series), start, end,
     )  # fmt: skip
+    for row in rows:
+        if (row["gap_start"], row["gap_end"]) == (start, end):
+            if row["resolved"] and (row["resolved_at"] is None or row["resolved_at"] < at):
+                # What was there has gone again; told of late, an old finding reopens nothing.
+                await connection.execute(
+                    "UPDATE data_quality_logs SET resolved = false, resolved_at = NULL, candles_recovered = NULL,"
+                    " candles_missing = $2, source = $3, created_at = $4 WHERE id = $1",
+                    row["id"], record.candles, source, at,
+                )  # fmt: skip
+            return
+    touching = [row for row in rows if not row["resolved"]]
     if any(row["gap_start"] <= start and end <= row["gap_end"] for row in touching):
         return
     grown = [row["id"] for row in touching if start <= row["gap_start"] and row["gap_end"] <= end]
@@ -199,19 +196,15 @@ async def _keep_backfilled(
 ) -> None:
     """One row for one gap; one that came back and was filled again shows the last time."""
     values = *_key(series), to_datetime(span.start), to_datetime(span.end), missing, recovered, to_datetime(at), source
-    updated = await connection.fetchval(
-        "UPDATE data_quality_logs SET candles_missing = $6, candles_recovered = $7, resolved_at = greatest(resolved_at, $8),"
-        " created_at = greatest(created_at, $8), source = $9 WHERE event_type = 'gap_backfilled' AND market = $1"
-        " AND symbol = $2 AND interval = $3 AND gap_start = $4 AND gap_end = $5 RETURNING id",
+    await connection.execute(
+        "INSERT INTO data_quality_logs AS held (event_type, market, symbol, interval, gap_start, gap_end, candles_missing,"
+        " candles_recovered, resolved, resolved_at, created_at, source)"
+        " VALUES ('gap_backfilled', $1, $2, $3, $4, $5, $6, $7, true, $8, $8, $9)"
+        " ON CONFLICT (market, symbol, interval, event_type, gap_start, gap_end)"
+        " WHERE event_type IN ('gap_detected', 'gap_backfilled') DO UPDATE SET candles_missing = $6, candles_recovered = $7,"
+        " resolved_at = greatest(held.resolved_at, $8), created_at = greatest(held.created_at, $8), source = $9",
         *values,
     )  # fmt: skip
-    if updated is None:
-        await connection.execute(
-            "INSERT INTO data_quality_logs (event_type, market, symbol, interval, gap_start, gap_end, candles_missing,"
-            " candles_recovered, resolved, resolved_at, created_at, source)"
-            " VALUES ('gap_backfilled', $1, $2, $3, $4, $5, $6, $7, true, $8, $8, $9) ON CONFLICT DO NOTHING",
-            *values,
-        )  # fmt: skip
 
 
 def _key(series: Series) -> tuple[str, str, str]:
