@@ -43,8 +43,10 @@ CLOCK_SOON_S = 30.0
 """The exchange's time is asked for so soon where it is not known yet."""
 CLOCK_TOLERANCE_MS = 1000.0
 RETRY_S = (1.0, 2.0, 4.0, 8.0, 15.0)
-STOP_S = 8.0
-"""How long a stop may take until everything received is on disk and in every output that answers."""
+STOP_S = 6.0
+"""How long a stop may take until everything received is on disk and in every output that answers,"""
+CLOSE_S = 1.0
+"""and how long an output may take to be let go of, twice."""
 
 
 class Server(Protocol):
@@ -122,8 +124,9 @@ class Run:
             left_s = STOP_S if self.stop_by is None else max(0.0, self.stop_by - loop.time())
             if not following.done():
                 await self.follower.finish(left_s)
-            following.cancel()
-            await asyncio.wait({following})
+            for _ in range(2):  # the second time it is told that there is no time for goodbyes
+                following.cancel()
+                await asyncio.wait({following}, timeout=CLOSE_S)
 
     async def _take_in(self) -> None:
         before = self._followed_before()

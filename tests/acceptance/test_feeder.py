@@ -181,6 +181,25 @@ def test_stop_under_load_leaves_nothing_behind(tmp_path: Path, database_url: str
     assert rows_in(in_database(database_url)) > 3 * 120
 
 
+def test_stop_does_not_wait_for_a_database_that_stands_still(
+    tmp_path: Path, database_url: str, postgres_server: PostgresServer
+) -> None:
+    """A server that holds connections and answers nothing keeps no stop beyond 10 s; the next start brings the rest."""
+    record = tmp_path / "record"
+    with simulated(tmp_path / "exchange", "--speed", SPEED) as place:
+        settings = feeding(place, record, database_url, SYMBOLS=SYMBOLS)
+        with started(tmp_path, "feeder", **settings) as feeder:
+            wait_until_level(feeder)
+            postgres_server.pause()
+            _wait_market_minutes(place, 1.5, feeder)
+            assert feeder.stop(within_s=10.0) == 0
+        postgres_server.resume()
+        with started(tmp_path, "feeder", **settings) as feeder:
+            wait_until_level(feeder)
+            assert feeder.stop() == 0
+    assert differences(record, database_url) == []
+
+
 def test_killed_feeder_goes_on_where_it_was(tmp_path: Path, database_url: str) -> None:
     """Killed four times while it writes, then left alone: the database has every row of the record once."""
     record, draw = tmp_path / "record", Random(1)
