@@ -19,7 +19,7 @@ from candlewick.market import Series, Span
 from candlewick.services import snapshot
 from candlewick.services.gap_handler.asked import Asked
 from candlewick.services.gap_handler.backfill import Backfiller, clustered
-from candlewick.services.gap_handler.book import Book
+from candlewick.services.gap_handler.book import APPLICATION, Book
 from candlewick.services.gap_handler.historical import HistoricalJob
 from candlewick.services.gap_handler.results import (
     Backfilled,
@@ -39,6 +39,7 @@ from candlewick.services.loading.loading import archive_clients
 from candlewick.services.observer import Observer
 from candlewick.services.pauses import pause_key
 from candlewick.services.repair import CHUNK
+from candlewick.services.scheduler import Scheduler
 from candlewick.services.schema import schema_options
 from candlewick.services.symbols import resolve
 from candlewick.stores.postgres.connection import Limits
@@ -118,6 +119,7 @@ class GapHandler:
                     tasks.create_task(_outlive(recording))
                     tasks.create_task(self._watch())
                     tasks.create_task(self._keep_time())
+                    tasks.create_task(self._jobs())
                     tasks.create_task(self._scans(shop))
                     tasks.create_task(self._histories(shop))
                     for _ in range(self.slots.most):
@@ -128,6 +130,11 @@ class GapHandler:
                 recording.cancel()
         finally:
             await self._close()
+
+    async def _jobs(self) -> None:
+        """Run what the database has to do every day or week, where nobody else does."""
+        url, application = self.settings.database_url, f"{APPLICATION} jobs"
+        await Scheduler(url, clock=self.clock, tell=self.observer.tell, application=application).run()
 
     async def _connect(self) -> None:
         """Wait for the database, however long it takes."""
