@@ -35,7 +35,7 @@ bench: .venv
 
 .venv: .venv/installed
 
-.venv/installed: pyproject.toml constraints.txt hatch_build.py candlewick/stores/blocks/kernel.c candlewick/exchanges/binance/archive_kernel.c candlewick/certificates/leaf_kernel.c candlewick/stores/postgres/copy_kernel.c
+.venv/installed: pyproject.toml constraints.txt hatch_build.py candlewick/stores/blocks/kernel.c candlewick/exchanges/binance/archive_kernel.c candlewick/certificates/leaf_kernel.c candlewick/stores/postgres/copy_kernel.c candlewick/stores/postgres/copied_kernel.c
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed: make PYTHON=/path/to/it" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'

@@ -18,6 +18,7 @@ LIBRARIES = {
     "candlewick/certificates/leaf_kernel.c": "candlewick/certificates/libleaf_kernel.so",
     "candlewick/exchanges/binance/archive_kernel.c": "candlewick/exchanges/binance/libarchive_kernel.so",
     "candlewick/stores/postgres/copy_kernel.c": "candlewick/stores/postgres/libcopy_kernel.so",
+    "candlewick/stores/postgres/copied_kernel.c": "candlewick/stores/postgres/libcopied_kernel.so",
 }
 FLAGS = ("-std=c99", "-O3", "-ffp-contract=off", "-fPIC", "-shared")
 CLONES = "-DCANDLEWICK_CLONES"  # functions once more for wider processors, chosen when loaded; not every compiler can

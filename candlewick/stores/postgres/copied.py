@@ -1,47 +1,57 @@
 """Rows that come out of `COPY ... TO STDOUT (FORMAT binary)`, as numpy arrays.
 
-Every field has a fixed width, so that a row is a row of a structured array: the fields are selected with a cast to it,
-and without NULL.
+A numeric becomes the double nearest to it, which is the one that was written. `copied_kernel.c` does it where it was
+compiled. Elsewhere the database is asked for doubles, and every field has a fixed width, so that a row is a row of a
+structured array.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from candlewick.errors import StoreError
+from candlewick.stores.postgres import copied_kernel
+from candlewick.stores.postgres.copied_kernel import Kind
 from candlewick.stores.postgres.rows import EPOCH_2000
 from candlewick.stores.store import ROW
 
 _HEADER_SIZE = 19
+_TRAILER = b"\xff\xff"
 _PIECE = 1 << 22
+_CLOSE = "coalesce(close_time, time + candle_interval(interval) - interval '1 millisecond')"
 
 
-def _double(column: str) -> tuple[str, str]:
-    # Between numeric and double stands the decimal text, so that the double is the nearest one: that which was written.
-    return f"{column}::float8", ">f8"
+class Field(NamedTuple):
+    """How a field is selected from `candles`: as it is, and without NULL in a fixed width."""
+
+    plain: str
+    fixed: str
+    kind: Kind
+    wire: str
 
 
-def _double_or_nan(column: str) -> tuple[str, str]:
-    return f"coalesce({column}::float8, 'NaN')", ">f8"
+def _double(column: str, *, is_optional: bool = False) -> Field:
+    fixed = f"coalesce({column}::float8, 'NaN')" if is_optional else f"{column}::float8"
+    return Field(column, fixed, Kind.NUMBER, ">f8")
 
 
-FIELDS: dict[str, tuple[str, str]] = {
-    "source": ("source", ">i2"),
-    "open_time": ("time", ">i8"),
+FIELDS = {
+    "source": Field("source", "source", Kind.SOURCE, ">i2"),
+    "open_time": Field("time", "time", Kind.TIME, ">i8"),
     "open": _double("open"),
     "high": _double("high"),
     "low": _double("low"),
     "close": _double("close"),
     "volume": _double("volume"),
-    "close_time": ("coalesce(close_time, time + candle_interval(interval) - interval '1 millisecond')", ">i8"),
-    "quote_volume": _double_or_nan("quote_asset_volume"),
-    "trades": ("coalesce(number_of_trades, 0)", ">i8"),
-    "taker_buy_volume": _double_or_nan("taker_buy_base_asset_volume"),
-    "taker_buy_quote_volume": _double_or_nan("taker_buy_quote_asset_volume"),
+    "close_time": Field(_CLOSE, _CLOSE, Kind.TIME, ">i8"),
+    "quote_volume": _double("quote_asset_volume", is_optional=True),
+    "trades": Field("number_of_trades", "coalesce(number_of_trades, 0)", Kind.COUNT, ">i8"),
+    "taker_buy_volume": _double("taker_buy_base_asset_volume", is_optional=True),
+    "taker_buy_quote_volume": _double("taker_buy_quote_asset_volume", is_optional=True),
 }
-"""How each field of `ROW` but `series` is selected from `candles`, and what it is on the wire.
+"""Every field of `ROW` but `series`.
 
 Documented statements may leave out some columns: their doubles are then not a number, their trades 0, and a candle
 closes when its interval does.
@@ -50,7 +60,8 @@ closes when its interval does.
 
 def selected(names: Sequence[str]) -> str:
     """What to SELECT for these fields of `ROW`."""
-    return ", ".join(FIELDS[name][0] for name in names)
+    is_plain = copied_kernel.loaded() is not None
+    return ", ".join(FIELDS[name].plain if is_plain else FIELDS[name].fixed for name in names)
 
 
 class Copied:
@@ -58,14 +69,11 @@ class Copied:
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
-        wire: list[Any] = [("fields", ">i2")]
-        for name in names:
-            kind = np.dtype(FIELDS[name][1])
-            wire += [(f"size {name}", ">i4"), (name, kind)]
-        self._wire = np.dtype(wire)
+        self._kernel = copied_kernel.loaded()
         self._waiting: list[bytes] = []
-        self._size = -_HEADER_SIZE
-        self._parts: list[dict[str, npt.NDArray[Any]]] = []
+        self._size = 0
+        self._begun = False
+        self._parts: list[list[npt.NDArray[Any]]] = []
 
     async def take(self, data: bytes) -> None:
         """The next piece; what asyncpg calls."""
@@ -81,26 +89,45 @@ class Copied:
             StoreError: it was not of the form asked for.
         """
         self._decode()
-        if sum(map(len, self._waiting)) != 2 or self._waiting[-1][-2:] != b"\xff\xff":
-            raise StoreError("the database sent rows of another form than asked for: is it a PostgreSQL 15 or later?")
+        if self._waiting != [_TRAILER]:
+            raise _other_form()
         return {
-            name: np.concatenate([np.empty(0, ROW[name]), *(part[name] for part in self._parts)])
-            for name in self._names
+            name: np.concatenate([np.empty(0, ROW[name]), *(part[at] for part in self._parts)])
+            for at, name in enumerate(self._names)
         }
 
     def _decode(self) -> None:
         data = b"".join(self._waiting)
-        if not self._parts:
-            data = data[_HEADER_SIZE:]
-        count = len(data) // self._wire.itemsize
-        rows = np.frombuffer(data, self._wire, count)
-        sizes = [(rows[f"size {name}"] == self._wire[name].itemsize).all() for name in self._names]
-        if not (rows["fields"] == len(self._names)).all() or not all(sizes):
-            raise StoreError("the database sent rows of another form than asked for: is it a PostgreSQL 15 or later?")
-        self._parts.append({name: self._field(rows[name], name) for name in self._names})
-        rest = data[count * self._wire.itemsize :]
-        self._waiting, self._size = [rest], len(rest)
+        if not self._begun:
+            self._begun, data = True, data[_HEADER_SIZE:]
+        if self._kernel is None:
+            columns, used = self._fixed(data)
+        else:
+            try:
+                columns, used = self._kernel.decode(data, [FIELDS[name].kind for name in self._names])
+            except ValueError:
+                raise _other_form() from None
+        self._parts.append(columns)
+        self._waiting, self._size = [data[used:]], len(data) - used
 
-    def _field(self, values: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
-        made = values.astype(ROW[name])
-        return made + EPOCH_2000 if name in {"open_time", "close_time"} else made
+    def _fixed(self, data: bytes) -> tuple[list[npt.NDArray[Any]], int]:
+        """The same as the kernel's, of fields of fixed width."""
+        kinds = [np.dtype(FIELDS[name].wire) for name in self._names]
+        wire: list[Any] = [("fields", ">i2")]
+        for name, kind in zip(self._names, kinds, strict=True):
+            wire += [(f"size {name}", ">i4"), (name, kind)]
+        layout = np.dtype(wire)
+        rows = np.frombuffer(data, layout, len(data) // layout.itemsize)
+        sizes = [rows[f"size {name}"] == kind.itemsize for name, kind in zip(self._names, kinds, strict=True)]
+        if not all(right.all() for right in (rows["fields"] == len(self._names), *sizes)):
+            raise _other_form()
+        columns = [rows[name].astype(ROW[name]) for name in self._names]
+        shifted = [
+            column + EPOCH_2000 if FIELDS[name].kind is Kind.TIME else column
+            for name, column in zip(self._names, columns, strict=True)
+        ]
+        return shifted, len(rows) * layout.itemsize
+
+
+def _other_form() -> StoreError:
+    return StoreError("the database sent rows of another form than asked for: its tables are not those of this program")

@@ -17,6 +17,7 @@ from candlewick.market import DAY, MINUTE
 from candlewick.reading.database import Database
 from candlewick.reading.styles import Style
 from candlewick.stores import open_store
+from candlewick.stores.postgres import copied_kernel
 from candlewick.stores.postgres.store import PostgresStore
 from candlewick.stores.store import ROW, StoreReader
 from tests.integration.shared_database.seeding import HOURS, MINUTES, MISSING, OUTAGE, PERPETUAL, T0, fill
@@ -60,8 +61,13 @@ def equal(both: tuple[Database, Database], ask: Callable[[Database], pl.DataFram
     return local
 
 
-def test_rows_are_the_same_bit_by_bit(readers: tuple[StoreReader, StoreReader]) -> None:
-    """Every row of every series, whole and by ranges, whatever columns."""
+@pytest.mark.parametrize("way", ["kernel", "numpy"])
+def test_rows_are_the_same_bit_by_bit(
+    readers: tuple[StoreReader, StoreReader], way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every row of every series, whole and by ranges, whatever columns, with a compiler and without."""
+    if way == "numpy":
+        monkeypatch.setattr(copied_kernel, "loaded", lambda: None)
     local, shared = readers
     for series in ALL:
         assert local.read(series).tobytes() == shared.read(series).tobytes()
