@@ -41,7 +41,7 @@ def test_database_that_restarts_is_found_again(shared_url: str, postgres_server:
         async with town.handler() as office:
             assert (await office.backfill(-60, -45))[1]["status"] == "backfilled"
             await asyncio.to_thread(postgres_server.kill)
-            code, document = await office.when(lambda: office.get("/health"), lambda answer: answer[0] == 503)
+            _, document = await office.when(lambda: office.get("/health"), lambda answer: answer[0] == 503)
             assert document["reasons"]
             await asyncio.to_thread(postgres_server.start)
             await office.when(lambda: office.get("/health"), lambda answer: answer[0] == 200)
@@ -54,7 +54,6 @@ def test_database_that_hangs_holds_up_no_answer(
     shared_url: str, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While every process of the database stands still, health and metrics answer at once, and health says why."""
-
     monkeypatch.setattr(handler, "PING_S", 1.0)
     monkeypatch.setattr(backfill, "MEASURE_S", 0.5)
     monkeypatch.setattr(claims, "_WAIT_S", 1.0)

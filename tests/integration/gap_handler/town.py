@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any, TypeVar
@@ -28,9 +28,12 @@ from candlewick.stores.store import Source, Store, to_rows
 from candlewick.transport import Answer
 from candlewick.web import gap_handler
 from candlewick.web.listening import WebServer
+from candlewick.web.openapi import gap_handler_document
+from tests.contracts.openapi_rules import answer_faults
 
 T = TypeVar("T")
 
+DOCUMENT = gap_handler_document()
 START = parse_time("2026-11-02T12:00:30")
 """When the simulated exchange opens; the minute that is going on then is number 0."""
 M1 = Interval("1m")
@@ -66,7 +69,7 @@ class Wire(AiohttpHttp):
     async def get(self, url: str, params: tuple[tuple[str, str], ...], timeout_s: float) -> Answer:
         path = urlsplit(url).path
         self.asked.append((path, dict(params)))
-        await asyncio.sleep(self.delay_s)
+        await asyncio.sleep(self.delay_s)  # noqa: TID251 - a database takes real time
         if (error := self.failing(path, dict(params))) is not None:
             raise error
         answer = await super().get(url, params, timeout_s)
@@ -89,7 +92,7 @@ class Town:
     def exchange(self) -> Exchange:
         return self.server.exchange
 
-    def settings(self, **own: Any) -> Settings:
+    def settings(self, **own: Any) -> Settings:  # noqa: ANN401 - any setting
         usual: dict[str, Any] = {
             "store": self.url, "binance_api_url": f"http://{self.server.host}:{self.server.port}", "gap_handler_port": 0,
             "rate_limit_requests_per_sec": 100.0, "burst_size": 100, "backfill_check_interval_s": 3600.0,
@@ -98,7 +101,13 @@ class Town:
         return Settings(**(usual | own))
 
     @asynccontextmanager
-    async def handler(self, *, is_ready: bool = True, searches: bool = False, **own: Any) -> AsyncIterator["Office"]:
+    async def handler(
+        self,
+        *,
+        is_ready: bool = True,
+        searches: bool = False,
+        **own: Any,  # noqa: ANN401 - any setting
+    ) -> AsyncIterator["Office"]:
         """A running gap handler with its web; waits until it has its database, unless told otherwise.
 
         Without `searches` the database says that somebody has just made one.
@@ -167,14 +176,21 @@ class Office:
         self.handler, self.url, self.running, self.wire = handler, web.url, running, wire
         self._session = session
 
-    async def post(self, path: str, body: object = None, **more: Any) -> tuple[int, Any]:
+    async def ask(self, method: str, path: str, body: object = None, **more: Any) -> tuple[int, Any, Mapping[str, str]]:  # noqa: ANN401 - what aiohttp takes
+        """Status, content and headers of an answer, which is held against the OpenAPI document."""
         data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        async with self._session.post(self.url + path, data=data, **more) as answer:
-            return answer.status, await answer.json()
+        async with self._session.request(method, self.url + path, data=data, **more) as answer:
+            kind = answer.content_type
+            content = await (answer.json() if kind == "application/json" else answer.text())
+            if answer.status not in {404, 405}:
+                assert answer_faults(DOCUMENT, method, path, answer.status, kind, content) == []
+            return answer.status, content, answer.headers
+
+    async def post(self, path: str, body: object = None, **more: Any) -> tuple[int, Any]:  # noqa: ANN401 - what aiohttp takes
+        return (await self.ask("POST", path, body, **more))[:2]
 
     async def get(self, path: str) -> tuple[int, Any]:
-        async with self._session.get(self.url + path) as answer:
-            return answer.status, await (answer.json() if "json" in answer.content_type else answer.text())
+        return (await self.ask("GET", path))[:2]
 
     async def backfill(self, first: int, last: int, **more: object) -> tuple[int, Any]:
         body = {"gap_start": format_time(minute(first)), "gap_end": format_time(minute(last))}
@@ -186,20 +202,20 @@ class Office:
             while not (seen := look()):
                 if self.running.done():
                     self.running.result()
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # noqa: TID251 - a database takes real time
         return seen
 
     async def when(self, look: Callable[[], Awaitable[T]], fits: Callable[[T], bool], within_s: float = 20.0) -> T:
         """What `look` returns once it fits."""
         async with asyncio.timeout(within_s):
-            while not fits(seen := await look()):
-                await asyncio.sleep(0.02)
+            while not fits(seen := await look()):  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0.02)  # noqa: TID251 - a database takes real time
         return seen
 
 
 def visit(
     url: str, story: Callable[[Town], Awaitable[T]], *, in_memory: bool = False, speed: float = 20.0,
-    faults: tuple[Fault, ...] = (), **simulator: Any,
+    faults: tuple[Fault, ...] = (), **simulator: Any,  # noqa: ANN401 - any setting
 ) -> T:  # fmt: skip
     """Tell a story in a town whose time passes `speed` times as fast; `in_memory`: candles are not in the database."""
 
