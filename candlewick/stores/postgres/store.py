@@ -149,19 +149,19 @@ class PostgresStore(PostgresReader):
 
     @overload
     @staticmethod
-    def open(url: str, *, write: Literal[True], application: str = ...) -> "PostgresStore": ...
+    def open(url: str, *, write: Literal[True], application: str = ..., limits: Limits = ...) -> "PostgresStore": ...
     @overload
     @staticmethod
-    def open(url: str, *, write: bool, application: str = ...) -> PostgresReader: ...
+    def open(url: str, *, write: bool, application: str = ..., limits: Limits = ...) -> PostgresReader: ...
     @staticmethod
-    def open(url: str, *, write: bool, application: str = "candlewick") -> PostgresReader:
+    def open(url: str, *, write: bool, application: str = "candlewick", limits: Limits = _LIMITS) -> PostgresReader:
         """The database that `url` names, for reading or for writing too.
 
         Raises:
             StoreDown: it does not answer.
             StoreError: the address, the password or the database is wrong.
         """
-        return (PostgresStore if write else PostgresReader).at(url, application=application)
+        return (PostgresStore if write else PostgresReader).at(url, application=application, limits=limits)
 
     def announce(self, url: str) -> None:
         """Many may write it: there is nobody to ask first."""
