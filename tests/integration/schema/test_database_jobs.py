@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from candlewick.stores.postgres.jobs import JOBS, Job, JobRun, run_due
-from candlewick.stores.postgres.schema import Status, check, migrate
+from candlewick.stores.postgres.schema import SchemaOptions, Status, check, migrate
 from tests.integration.schema.asked import asked, fetched, seed
 from tests.servers.postgres import DEBIAN, PostgresServer
 
@@ -193,11 +193,15 @@ def cron_url() -> Iterator[str]:
 
 
 def test_pg_cron_gets_the_jobs_and_we_run_none(cron_url: str) -> None:
-    """Each VACUUM is a job of its own, times are as documented, migrating again doubles nothing, and our scheduler rests."""
+    """Each VACUUM is a job of its own, times are as documented, migrating again doubles nothing, and an earlier job ends, and our scheduler rests."""
 
     async def ask(connection: asyncpg.Connection) -> tuple[dict[str, tuple[str, str]], list[JobRun], str]:
+        await connection.execute("CREATE EXTENSION pg_cron")
+        await connection.execute("SELECT cron.schedule('nightly', '0 2 * * *', 'SELECT run_scheduled_cleanup()')")
+        await connection.execute("SELECT cron.schedule('mine', '0 5 * * *', 'SELECT 1')")
         for _ in range(2):
-            await migrate(connection)
+            await migrate(connection, SchemaOptions())
+        await connection.execute("SELECT cron.unschedule('mine')")
         rows = await connection.fetch("SELECT jobname, schedule, command FROM cron.job")
         scheduler = next(one.details for one in await check(connection) if one.name == "jobs")
         for row in rows:
@@ -211,3 +215,14 @@ def test_pg_cron_gets_the_jobs_and_we_run_none(cron_url: str) -> None:
     assert len(jobs) == 3 + len(job("vacuum").commands)
     assert runs == []
     assert "pg_cron" in scheduler
+
+
+def test_pg_cron_of_another_database_is_no_trouble(cron_url: str) -> None:
+    """A database that pg_cron does not work for is told so, and its jobs are the services'."""
+    fetched(cron_url, "CREATE DATABASE other")
+    url = cron_url.rpartition("/")[0] + "/other"
+    done = asked(url, migrate)
+    assert [note for note in done.notes if "pg_cron could not be added" in note]
+    assert [one.error for one in asked(url, lambda connection: run_due(connection, micros(SATURDAY)))] == [""] * len(
+        JOBS
+    )

@@ -222,6 +222,29 @@ def test_other_documented_shapes_of_candles_are_taken_over(
     assert [(*one[:2], one[2].isoformat(), *one[3:]) for one in rows] == [found]
 
 
+def test_tables_of_somebody_else_are_left_alone(database_url: str) -> None:
+    """A table with a name that is needed, but not documented, is neither moved nor written: the operator is told."""
+    fetched(database_url, "CREATE TABLE series (x int)")
+    with pytest.raises(StoreError, match="not candlewick's under names that it needs \\(series\\)"):
+        migrated(database_url)
+    assert held(database_url, "series") == [0]
+
+
+def test_spread_has_no_upper_bound(schema_url: str) -> None:
+    """A spread of a hundred times the price is shown, where the documented column would have overflowed."""
+    fetched(schema_url, "SELECT upsert_candle('2026-01-01Z', 1, 1000, 0.001, 0.01, 1)")
+    assert fetched(schema_url, "SELECT spread_bps > 999999 FROM candles_1m") == [(True,)]
+
+
+def test_candles_have_no_index_that_the_primary_key_makes_needless(schema_url: str) -> None:
+    """Besides the primary key there is one index of blocks, which writing hardly feels."""
+    rows = fetched(
+        schema_url,
+        "SELECT amname FROM pg_index JOIN pg_class c ON c.oid = indexrelid JOIN pg_am a ON a.oid = relam WHERE indrelid = 'candles'::regclass",
+    )
+    assert sorted(rows) == [("brin",), ("btree",)]
+
+
 def test_both_kinds_have_the_same_versions() -> None:
     """A step that only one kind needs has a number of its own, and numbers do not repeat."""
     for kind in (PLAIN, TIMESCALE):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 
-from candlewick.stores.postgres.schema import migrate
+from candlewick.stores.postgres.schema import Status, check, migrate
 from tests.integration.schema.asked import asked, fetched
 from tests.servers.postgres import PostgresServer
 
@@ -86,6 +86,11 @@ def test_reader_reads_everything_and_changes_nothing(users: dict[str, str]) -> N
     assert refused(users["reader"], (*kept, *OWNERS)) == [*kept, *OWNERS]
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         fetched(users["reader"], "SELECT upsert_candle('2026-03-02Z', 1, 2, 1, 2, 3)")
+
+
+def test_reader_can_check_the_schema(users: dict[str, str]) -> None:
+    """Nothing is wrong, as far as a reader sees."""
+    assert {one.status for one in asked(users["reader"], check)} <= {Status.OK, Status.NOTE}
 
 
 def test_stranger_sees_nothing(users: dict[str, str]) -> None:

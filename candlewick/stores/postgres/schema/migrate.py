@@ -34,6 +34,14 @@ CREATE TABLE schema_migrations (
 """
 
 
+_LOADED = """
+SELECT EXISTS (
+    SELECT FROM pg_settings
+    WHERE (name = 'shared_preload_libraries' AND setting ~ $1) OR split_part(name, '.', 1) = $2
+)
+"""
+
+
 class SchemaOptions(NamedTuple):
     """What an installation decides: the default series' market and symbol, and how long what is kept."""
 
@@ -155,19 +163,36 @@ async def _add_extensions(connection: asyncpg.Connection, *, fresh: bool) -> lis
         row = await connection.fetchrow("SELECT installed_version FROM pg_available_extensions WHERE name = $1", name)
         if row is None or row["installed_version"] is not None or (name == "timescaledb" and not fresh):
             continue
-        try:
-            await connection.execute(f"CREATE EXTENSION IF NOT EXISTS {name} CASCADE")
-        except asyncpg.PostgresError as error:
-            if connection.is_closed():
-                raise
-            notes.append(f"{name} could not be added, and the schema does without: {error}")
+        why = await _why_not(connection, name)
+        if not why:
+            try:
+                await connection.execute(f"CREATE EXTENSION IF NOT EXISTS {name} CASCADE")
+            except asyncpg.PostgresError as error:
+                if connection.is_closed():
+                    raise
+                why = str(error)
+        if why:
+            notes.append(f"{name} could not be added, and the schema does without: {why}")
     return notes
+
+
+async def _why_not(connection: asyncpg.Connection, name: str) -> str:
+    """Why an extension cannot be added, where that is known without trying.
+
+    TimescaleDB ends the session of whoever adds it to a server that has not loaded it.
+    """
+    if not await connection.fetchval(_LOADED, name, name.removeprefix("pg_")):
+        return "it is not in shared_preload_libraries of the server"
+    place = await connection.fetchval("SELECT current_setting('cron.database_name', true)")
+    if name == "pg_cron" and place != await connection.fetchval("SELECT current_database()"):
+        return f"it works for the database {place} alone (cron.database_name)"
+    return ""
 
 
 async def _find_kind(connection: asyncpg.Connection) -> str:
     # The Apache edition of TimescaleDB has neither compression nor continuous aggregates: there our own ways are better.
     found = await connection.fetchval(
-        """SELECT current_setting('timescaledb.license', true) = 'timescale'
+        """SELECT current_setting('timescaledb.license', true) IS DISTINCT FROM 'apache'
         FROM pg_extension WHERE extname = 'timescaledb'"""
     )
     return TIMESCALE if found else PLAIN

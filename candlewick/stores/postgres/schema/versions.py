@@ -13,7 +13,7 @@ from candlewick.errors import StoreError, StoreTooNew
 PLAIN, TIMESCALE = "plain", "timescale"
 """The two kinds of database; where a migration has two files, each is for one of them."""
 
-_CREATED = re.compile(r"^CREATE (?:MATERIALIZED )?(TABLE|VIEW|FUNCTION) (\w+)", re.MULTILINE)
+_CREATED = re.compile(r"^CREATE (?:MATERIALIZED )?(?:TABLE|VIEW) (\w+)", re.MULTILINE)
 
 
 class Migration(NamedTuple):
@@ -47,15 +47,10 @@ def newest(kind: str) -> int:
 
 
 @cache
-def created() -> dict[str, frozenset[str]]:
-    """What the migrations create: the names of relations and of functions."""
-    relations: set[str] = {"schema_migrations"}
-    functions: set[str] = set()
-    for kind in (PLAIN, TIMESCALE):
-        for migration in migrations(kind):
-            for what, name in _CREATED.findall(migration.sql):
-                (functions if what == "FUNCTION" else relations).add(name)
-    return {"relations": frozenset(relations), "functions": frozenset(functions)}
+def relations() -> frozenset[str]:
+    """The names of all tables and views of the schema."""
+    texts = [one.sql for kind in (PLAIN, TIMESCALE) for one in migrations(kind)]
+    return frozenset({"schema_migrations"}.union(*map(_CREATED.findall, texts)))
 
 
 async def applied(connection: asyncpg.Connection) -> dict[int, str]:
