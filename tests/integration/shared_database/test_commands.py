@@ -159,6 +159,7 @@ def test_what_is_written_goes_into_the_record(
 
 def test_doctor_looks_at_the_database(
     urls: tuple[str, str],
+    address: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -168,12 +169,14 @@ def test_doctor_looks_at_the_database(
     monkeypatch.setenv("BINANCE_API_URL", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("BINANCE_STREAM_URL", f"ws://127.0.0.1:{free_port()}")
     found = {}
-    for name, url in (("made", urls[1]), ("down", f"postgresql://x@127.0.0.1:{free_port()}/db")):
+    for name, url in (("made", urls[1]), ("empty", address), ("down", f"postgresql://x@127.0.0.1:{free_port()}/db")):
         main(["doctor", "--json", "--store", url, "--port", str(free_port())])
         findings = json.loads(capsys.readouterr().out)
         found[name] = {one["check"]: one for one in findings}
     assert found["made"]["database"]["verdict"] == "ok"
     assert "PostgreSQL" in found["made"]["database"]["found"]
     assert found["made"]["schema"]["verdict"] == "ok"
+    assert found["empty"]["schema"]["verdict"] == "broken"
+    assert "schema init" in found["empty"]["schema"]["remedy"]
     assert found["down"]["database"]["verdict"] == "broken"
     assert "DB_HOST" in found["down"]["database"]["remedy"]
