@@ -288,6 +288,9 @@ def test_gap_is_delegated_to_the_gap_handler(tmp_path: Path, database_url: str) 
                 wait_until_level(feeder)
                 assert feeder.stop() == 0
             assert ask(f"{url}/health")[1]["backfills_completed"] >= 1
+            done = "SELECT job FROM job_runs WHERE finished_at IS NOT NULL AND error IS NULL"
+            jobs = wait_for(lambda: query(database_url, done), handler)
+            assert {row["job"] for row in jobs} <= {"partitions", "cleanup", "accuracy", "vacuum"}
             assert feeder.logged("RestTrouble") == []
     assert feeder.logged("GapClosed")[0]["recovered"] >= 5
     (rows,) = in_record(record).values()

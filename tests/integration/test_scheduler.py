@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from candlewick.clock import ManualClock
 from candlewick.events import Event, JobDone, JobFailed
 from candlewick.market import parse_time
-from candlewick.services.scheduler import EVERY_S, Scheduler
+from candlewick.services.scheduler import FIRST_S, Scheduler
 from candlewick.services.schema import prepare
 from candlewick.stores.postgres.connection import Database
 from candlewick.stores.postgres.schema import SchemaOptions
@@ -81,9 +81,10 @@ def test_job_that_fails_is_told_with_the_databases_words(database_url: str) -> N
 
 
 def test_database_without_tables_is_told_once(database_url: str) -> None:
-    """What keeps jobs from being asked for is told when it begins and not every minute."""
+    """What keeps jobs from being asked for is told when it lasts, and not every minute."""
 
     async def story(day: Day) -> None:
+        assert await day.look() == []
         (first, second) = await day.look()
         assert isinstance(first, JobFailed)
         assert isinstance(second, JobFailed)
@@ -102,7 +103,7 @@ def test_scheduler_outlives_its_database(database_url: str, postgres_server: Pos
         assert await day.look() == []
         postgres_server.start()
         assert not running.done()
-        day.clock.advance(EVERY_S)
+        day.clock.advance(FIRST_S)
         async with asyncio.timeout(20):
             while len(_names(day.events)) < 4:
                 await asyncio.sleep(0.01)  # noqa: TID251 - the database takes real time
