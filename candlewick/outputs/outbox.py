@@ -173,7 +173,7 @@ class Outbox:
         target = (await self._in_thread(self._store.change_range)).last
         self._newest = max(self._newest, target)
         self._wake.set()
-        while self._in_snapshot or self._in_output is None or self._in_output.sequence < target:
+        while self._settled is None or self._in_snapshot or self._settled.sequence < target:
             left = until - self._clock.monotonic()
             if left <= 0:
                 return False
@@ -183,7 +183,7 @@ class Outbox:
 
     @property
     def _in_snapshot(self) -> bool:
-        return self._in_output is None or self._in_output.snapshot_series is not None
+        return self._settled is not None and self._settled.snapshot_series is not None
 
     async def _begin(self, found: Position | None) -> None:
         """Go on from where the output stands, or from the start."""
@@ -203,6 +203,7 @@ class Outbox:
                 waited_s = (self._clock.now() - start.level_at) / SECOND if start.level_at else 0.0
                 self._arrivals.note(last, self._clock.monotonic() - waited_s)
             await self._try_refused_again(start.position)
+        self._moved.set()
 
     async def _try_refused_again(self, position: Position) -> None:
         await self._read(self._refusals.load)
