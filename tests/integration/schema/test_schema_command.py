@@ -23,6 +23,14 @@ def test_init_makes_the_schema_and_says_what_it_found(database_url: str, capsys:
     assert "nothing to do" in capsys.readouterr().out
 
 
+def test_init_and_check_on_timescale(timescale_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """TimescaleDB is named with its version, and its policies are found as they should be."""
+    assert main(["schema", "init", "--store", timescale_url]) == 0
+    assert "TimescaleDB 2." in capsys.readouterr().out
+    assert main(["schema", "check", "--store", timescale_url]) == 0
+    assert "retention of candles" in capsys.readouterr().out
+
+
 def test_init_takes_its_options_from_the_settings(
     database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

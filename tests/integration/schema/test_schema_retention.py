@@ -1,5 +1,6 @@
 """What the nightly jobs delete and count, on both kinds of database."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -125,17 +126,30 @@ def test_retention_counts_rows_of_compressed_chunks(each_url: str) -> None:
 
 
 @pytest.mark.parametrize("migrated_url", ["plain"], indirect=True)
-def test_partition_is_made_once_while_two_writers_ask(each_url: str) -> None:
-    """A partition that exists is made no second time, and rows go where they belong."""
+def test_partition_is_made_without_waiting_for_readers_or_writers(each_url: str) -> None:
+    """While a transaction has read and written the table, another one has a partition made; it is made once, and both use it."""
 
-    async def ask(connection: asyncpg.Connection) -> list[int]:
+    async def both() -> list[int]:
         start = datetime(2031, 1, 1, tzinfo=UTC)
         call = "SELECT ensure_candle_partitions($1, $2)"
-        made = [await connection.fetchval(call, start, start + timedelta(days=15)) for _ in range(2)]
-        await seed(connection, start, 10)
-        made.append(
-            await connection.fetchval("SELECT count(*) FROM candles_20301230 WHERE time < $1", start + 10 * MINUTE)
-        )
+        busy, other = [await asyncpg.connect(each_url) for _ in range(2)]
+        await other.execute("SET lock_timeout = '5s'")
+        async with busy.transaction():
+            await seed(busy, start - timedelta(days=60), 5)
+            await busy.fetchval("SELECT count(*) FROM candles")
+            # the lock under which partitions are made is the busy one's until it commits: others make theirs afterwards
+            waiting = asyncio.ensure_future(other.fetchval(call, start, start + timedelta(days=15)))
+            await busy.fetchval("SELECT pg_sleep(0)")
+        made = [await waiting]
+        async with busy.transaction():
+            await busy.execute(
+                "INSERT INTO candles_1m (time, open, high, low, close, volume) VALUES ($1, 1, 1, 1, 1, 1)", start
+            )
+            made.append(await other.fetchval(call, start + timedelta(days=30), start + timedelta(days=31)))
+            made.append(await busy.fetchval(call, start, start + timedelta(days=15)))
+        made.append(await other.fetchval("SELECT count(*) FROM candles_20301230"))
+        await busy.close()
+        await other.close()
         return made
 
-    assert asked(each_url, ask) == [3, 0, 10]
+    assert asyncio.run(both()) == [3, 1, 0, 1]

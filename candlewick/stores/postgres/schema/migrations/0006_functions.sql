@@ -92,13 +92,13 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     WHERE moment >= range_start AT TIME ZONE 'UTC'
 $$;
 
--- Every open time in a range, with its candle where there is one.
+-- Every open time in a range, with its candle where there is one. Compiling such a query takes longer than running it (jit).
 CREATE FUNCTION get_candles_with_gaps(
     range_start timestamptz, range_end timestamptz,
     for_symbol text DEFAULT default_symbol(), for_interval text DEFAULT '1m', for_market text DEFAULT default_market()
 ) RETURNS TABLE (
     "time" timestamptz, open numeric, high numeric, low numeric, close numeric, volume numeric, is_gap boolean, reason text
-) LANGUAGE sql STABLE AS $$
+) LANGUAGE sql STABLE SET jit = off AS $$
     SELECT moment, c.open, c.high, c.low, c.close, c.volume, c.time IS NULL,
            CASE WHEN c.time IS NULL THEN coalesce(known.reason, 'missing') END
     FROM candle_grid(range_start, range_end, for_interval) AS moment
@@ -116,7 +116,8 @@ $$;
 CREATE FUNCTION detect_candle_gap(
     range_start timestamptz, range_end timestamptz,
     for_symbol text DEFAULT default_symbol(), for_interval text DEFAULT '1m', for_market text DEFAULT default_market()
-) RETURNS TABLE (gap_start timestamptz, gap_end timestamptz, candles_missing integer) LANGUAGE sql STABLE AS $$
+) RETURNS TABLE (gap_start timestamptz, gap_end timestamptz, candles_missing integer)
+LANGUAGE sql STABLE SET jit = off AS $$
     WITH held AS (
         (SELECT c.time FROM candles c
          WHERE c.market = for_market AND c.symbol = for_symbol AND c.interval = for_interval AND c.time < range_start
@@ -129,10 +130,12 @@ CREATE FUNCTION detect_candle_gap(
         (SELECT c.time FROM candles c
          WHERE c.market = for_market AND c.symbol = for_symbol AND c.interval = for_interval AND c.time >= range_end
          ORDER BY c.time LIMIT 1)
+    ), width AS MATERIALIZED (
+        SELECT candle_interval(for_interval) AS step
     ), steps AS (
-        SELECT (held.time AT TIME ZONE 'UTC' + candle_interval(for_interval)) AT TIME ZONE 'UTC' AS due,
+        SELECT (held.time AT TIME ZONE 'UTC' + width.step) AT TIME ZONE 'UTC' AS due,
                lead(held.time) OVER (ORDER BY held.time) AS next
-        FROM held
+        FROM held, width
     ), holes AS (
         SELECT tstzrange(greatest(due, range_start), least(next, range_end)) AS span
         FROM steps WHERE next > due AND greatest(due, range_start) < least(next, range_end)

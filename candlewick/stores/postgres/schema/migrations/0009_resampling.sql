@@ -6,16 +6,19 @@ CREATE FUNCTION resample_candles(
     "time" timestamptz, open numeric, high numeric, low numeric, close numeric, volume numeric, quote_asset_volume numeric,
     taker_buy_base_asset_volume numeric, taker_buy_quote_asset_volume numeric, number_of_trades bigint,
     close_time timestamptz, candles bigint, complete boolean
-) LANGUAGE sql STABLE AS $$
-    SELECT date_bin(candle_interval(target_interval), c.time,
+) LANGUAGE sql STABLE SET jit = off AS $$
+    WITH width AS MATERIALIZED (
+        SELECT candle_interval(target_interval) AS step,
             CASE right(target_interval, 1) WHEN 'w' THEN timestamptz '1970-01-05 00:00:00+00'
-                ELSE timestamptz '1970-01-01 00:00:00+00' END) AS opens,
+                ELSE timestamptz '1970-01-01 00:00:00+00' END AS origin,
+            extract(epoch FROM candle_interval(target_interval)) / extract(epoch FROM candle_interval(for_interval)) AS whole
+    )
+    SELECT date_bin(width.step, c.time, width.origin) AS opens,
         (array_agg(c.open ORDER BY c.time))[1], max(c.high), min(c.low), (array_agg(c.close ORDER BY c.time DESC))[1],
         sum(c.volume), sum(c.quote_asset_volume), sum(c.taker_buy_base_asset_volume), sum(c.taker_buy_quote_asset_volume),
-        sum(c.number_of_trades)::bigint, (array_agg(c.close_time ORDER BY c.time DESC))[1], count(*),
-        count(*) = extract(epoch FROM candle_interval(target_interval)) / extract(epoch FROM candle_interval(for_interval))
-    FROM candles c
+        sum(c.number_of_trades)::bigint, (array_agg(c.close_time ORDER BY c.time DESC))[1], count(*), count(*) = width.whole
+    FROM candles c, width
     WHERE c.market = for_market AND c.symbol = for_symbol AND c.interval = for_interval
         AND c.time >= range_start AND c.time < range_end
-    GROUP BY opens ORDER BY opens
+    GROUP BY opens, width.whole ORDER BY opens
 $$;
