@@ -14,12 +14,11 @@ from candlewick.events import Event, StoreTrouble
 from candlewick.histogram import Histogram
 from candlewick.history.budget import Budget
 from candlewick.history.client import RestClient
-from candlewick.integrity.spans import join
 from candlewick.market import Series, Span
 from candlewick.services import snapshot
 from candlewick.services.gap_handler.asked import Asked
 from candlewick.services.gap_handler.backfill import Backfiller, clustered
-from candlewick.services.gap_handler.book import APPLICATION, Book
+from candlewick.services.gap_handler.book import Book
 from candlewick.services.gap_handler.historical import HistoricalJob
 from candlewick.services.gap_handler.results import (
     Backfilled,
@@ -33,6 +32,8 @@ from candlewick.services.gap_handler.results import (
 from candlewick.services.gap_handler.scan import Scan
 from candlewick.services.gap_handler.shared import SharedRecorder
 from candlewick.services.gap_handler.slots import Slots
+from candlewick.services.gap_handler.tally import Tally
+from candlewick.services.gap_handler.todo import Todo
 from candlewick.services.historian import Historian
 from candlewick.services.loading.loader import Loader
 from candlewick.services.loading.loading import archive_clients
@@ -47,7 +48,6 @@ from candlewick.stores.postgres.quality import Counts
 from candlewick.stores.store import Store
 from candlewick.transport import Http
 
-DURATIONS_S = tuple(0.1 * 2**power for power in range(10))
 API_LATENCIES_S = tuple(0.1 * 2**power for power in range(8))
 WATCH_S = 2.0
 """Real seconds between looks at the database."""
@@ -85,6 +85,9 @@ class GapHandler:
         self.default = Series(settings.market, symbol, settings.intervals[0])
         self.told_to_stop = asyncio.Event()
         self._http, self._open_store, self._random = http, open_store, random
+        self._jobs = Scheduler(
+            settings.database_url, clock=clock, tell=self.observer.tell, application=f"{APPLICATION} jobs"
+        )
         self._api_latency = Histogram(API_LATENCIES_S)
         self._budget = Budget(
             requests_per_s=settings.rate_limit_requests_per_sec, burst=settings.burst_size,
@@ -97,12 +100,8 @@ class GapHandler:
         self._shop: _Shop | None = None
         self._trouble = "the database has not answered yet"
         self._counts: Counts | None = None
-        self._outcomes = dict.fromkeys((one.value for one in Outcome), 0)
-        self._durations = {one.value: Histogram(DURATIONS_S) for one in Outcome}
-        self._recovered = self._inserted = 0
+        self._tally, self._todo = Tally(), Todo()
         self._wanted: list[Series] | None = None
-        self._todo: dict[Series, list[Span]] = {}
-        self._has_work = asyncio.Event()
         self._started_at = clock.now()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -119,7 +118,7 @@ class GapHandler:
                     tasks.create_task(_outlive(recording))
                     tasks.create_task(self._watch())
                     tasks.create_task(self._keep_time())
-                    tasks.create_task(self._jobs())
+                    tasks.create_task(self._jobs.run())
                     tasks.create_task(self._scans(shop))
                     tasks.create_task(self._histories(shop))
                     for _ in range(self.slots.most):
@@ -130,11 +129,6 @@ class GapHandler:
                 recording.cancel()
         finally:
             await self._close()
-
-    async def _jobs(self) -> None:
-        """Run what the database has to do every day or week, where nobody else does."""
-        url, application = self.settings.database_url, f"{APPLICATION} jobs"
-        await Scheduler(url, clock=self.clock, tell=self.observer.tell, application=application).run()
 
     async def _connect(self) -> None:
         """Wait for the database, however long it takes."""
@@ -164,12 +158,12 @@ class GapHandler:
             self._budget.load(kept, clock.now())
         backfiller = Backfiller(
             self._client, recorder, self.book, clock=clock, tell=tell, timeout_s=settings.backfill_timeout_seconds,
-            on_later=lambda series, span: self._request(series, [span]),
+            on_later=lambda series, span: self._todo.add(series, [span]),
         )  # fmt: skip
         wanted = [] if any(map(_is_pattern, settings.symbols)) else self._series(settings.symbols)
         scan = Scan(
             recorder, self.book, backfiller, clock=clock, market=settings.market, wanted=wanted,
-            every_s=settings.backfill_check_interval_s, late_s=settings.gap_detection_threshold, request=self._request,
+            every_s=settings.backfill_check_interval_s, late_s=settings.gap_detection_threshold, request=self._todo.add,
         )  # fmt: skip
         months = min(settings.historical_retention_months, settings.candles_retention_months or 1200)
         historical = HistoricalJob(
@@ -245,21 +239,11 @@ class GapHandler:
         finally:
             await shop.historical.release()
 
-    def _request(self, series: Series, spans: Sequence[Span]) -> None:
-        """Have spans of a series repaired as soon as there is a place."""
-        self._todo[series] = join([*self._todo.get(series, []), *spans])
-        self._has_work.set()
-
     async def _work(self, shop: _Shop) -> None:
-        """Repair what was requested, series by series."""
+        """Repair what is to be repaired; spans together that one look at the store finds."""
         while True:
-            await self._has_work.wait()
-            if not self._todo:
-                self._has_work.clear()
-                continue
-            series = next(iter(self._todo))
-            spans = self._todo.pop(series)
-            for span in _near(series, spans):
+            series, spans = await self._todo.take()
+            for span in clustered(spans, CHUNK * series.interval.nominal):
                 async with self.slots.patient_place():
                     with suppress(UsageError):  # a series in the log that the exchange does not know
                         await self._backfill(shop, series, span, "found by a search")
@@ -268,8 +252,7 @@ class GapHandler:
         self, shop: _Shop, series: Series, span: Span, cause: str, detected_at: int | None = None
     ) -> Backfilled:
         """One backfill, counted; the caller has a place."""
-        result = await shop.backfiller.backfill(series, span, cause, detected_at=detected_at)
-        self._count(result)
+        result = self._tally.count(await shop.backfiller.backfill(series, span, cause, detected_at=detected_at))
         if result.status is Outcome.ERROR:
             self._begin(self.book.log_error(f"backfill of {series} {span}: {result.error}", series))
         return result
@@ -284,11 +267,6 @@ class GapHandler:
         task = asyncio.ensure_future(done())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    def _count(self, result: Backfilled) -> None:
-        self._outcomes[result.status.value] += 1
-        self._durations[result.status.value].observe(result.duration_s)
-        self._recovered += result.recovered
 
     # What others ask for.
 
@@ -305,7 +283,7 @@ class GapHandler:
                 in_backoff=self._budget.pause(now) is not None, weight_used=self._budget.used(now),
                 weight_limit=self._budget.limit,
             ),
-            outcomes=dict(self._outcomes), api_requests=dict(self._client.outcomes), recovered=self._recovered,
+            outcomes=dict(self._tally.outcomes), api_requests=dict(self._client.outcomes), recovered=self._tally.recovered,
             inserted=0 if shop is None else shop.recorder.written, duplicates=0 if shop is None else shop.recorder.duplicates,
             database_errors=self.book.errors, pending=self.slots.waiting + len(self._todo), active=self.slots.active,
             errors_24h=self.observer.errors_24h(),
@@ -313,7 +291,7 @@ class GapHandler:
             backfills_24h=counts and counts.backfills_24h, recovered_24h=counts and counts.recovered_24h,
             scanned_at=None if shop is None else shop.scan.scanned_at,
             timing=Timing(
-                backfills={name: one.snapshot() for name, one in self._durations.items()},
+                backfills=self._tally.durations(),
                 api=self._api_latency.snapshot(), database=self.book.latency.snapshot(),
             ),
             memory_mb=snapshot.own_memory_mb(),
@@ -335,12 +313,10 @@ class GapHandler:
                 status=Outcome.REJECTED, series=asked.series, span=asked.span,
                 error=f"{self.slots.most} backfills are under way, and no more at once: try again later",
             )  # fmt: skip
-            self._count(rejected)
-            return rejected
+            return self._tally.count(rejected)
         if self._shop is None:
             failed = Backfilled(status=Outcome.ERROR, series=asked.series, span=asked.span, error=self._trouble)
-            self._count(failed)
-            return failed
+            return self._tally.count(failed)
         async with self.slots.place():
             return await self._backfill(self._shop, asked.series, asked.span, "asked for", asked.detected_at)
 
@@ -432,11 +408,6 @@ def _limits(settings: Settings) -> Limits:
 
 def _is_pattern(symbol: str) -> bool:
     return any(sign in symbol for sign in "*?[")
-
-
-def _near(series: Series, spans: Sequence[Span]) -> list[Span]:
-    """What one backfill does together: everything, unless it is spread over more than a look at the store shows."""
-    return clustered(spans, CHUNK * series.interval.nominal)
 
 
 async def _outlive(recording: "asyncio.Future[None]") -> None:

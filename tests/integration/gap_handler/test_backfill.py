@@ -333,3 +333,60 @@ def test_ranges_of_seven_days_and_epoch_milliseconds_are_taken(shared_url: str) 
 
     visit(shared_url, story)
     assert span(0, 1).end - span(0, 1).start == MINUTE
+
+
+def test_prices_reach_the_database_digit_by_digit(shared_url: str) -> None:
+    """What the exchange wrote is what SQL shows, though it travels as a double: no digit more, none less."""
+
+    async def story(town: Town) -> None:
+        town.keep(BTC, [-100, -1])
+        async with town.handler() as office:
+            await office.backfill(-60, -50)
+            rows = await town.sql(
+                "SELECT open::text, high::text, low::text, close::text, volume::text FROM candles"
+                " WHERE symbol = 'BTCUSDT' AND time >= to_timestamp($1) AND time < to_timestamp($2) ORDER BY time",
+                minute(-60) / SECOND, minute(-50) / SECOND,
+            )  # fmt: skip
+            truth = town.exchange.truth("BTCUSDT", "1m", minute(-60), minute(-50))
+            assert rows == [tuple(_plain(str(one)) for one in row[1:6]) for row in truth]
+
+    visit(shared_url, story)
+
+
+def _plain(text: str) -> str:
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def test_more_jobs_than_connections_share_them(shared_url: str) -> None:
+    """Five backfills at once over two connections all come to their end."""
+    symbols = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "DOGEUSDT")
+
+    async def story(town: Town) -> None:
+        async with town.handler(db_max_conns=2, max_concurrent_backfills=5) as office:
+            answers = await asyncio.gather(*(office.backfill(-60, -50, symbol=one) for one in symbols))
+            assert [(code, answer["status"]) for code, answer in answers] == [(200, "backfilled")] * 5
+
+    visit(shared_url, story)
+
+
+def test_pause_that_the_exchange_imposes_is_kept(shared_url: str) -> None:
+    """After a 429 nothing is asked until Retry-After is over; health and metrics say so; then the backfill ends well."""
+    fault = Fault(kind="rate_limit", at=0.0, duration_s=120.0, delay_s=60.0)
+
+    async def story(town: Town) -> None:
+        town.keep(BTC, [n for n in range(-100, 0) if not -60 <= n < -50])
+        async with town.handler() as office:
+            asking = asyncio.ensure_future(office.backfill(-60, -50))
+            await office.until(lambda: office.handler.status().rate.in_backoff)
+            asked = len(office.wire.asked)
+            _, document = await office.get("/health")
+            assert document["details"]["rate_limiter"]["in_backoff"] is True
+            assert document["status"] == "degraded"
+            await asyncio.sleep(0.3)  # noqa: TID251 - 6 s of the market
+            assert len(office.wire.asked) == asked
+            assert (await asking)[1]["status"] in {"backfilled", "error"}
+            assert office.handler.status().api_requests["rate_limited"] >= 1
+            await office.until(lambda: not office.handler.status().rate.in_backoff)
+            assert (await office.backfill(-60, -50))[1]["status"] == "backfilled"
+
+    visit(shared_url, story, faults=(fault,))
