@@ -190,7 +190,11 @@ show_troubles() {
 }
 
 check_schema() {
-    compose run --rm --no-deps -T feeder schema check || die 1 "the database is not as it should be: see above"
+    local found
+    if ! found=$(compose run --rm --no-deps -T feeder schema check); then
+        printf '%s\n' "$found" >&2
+        die 1 "the database is not as it should be: see above"
+    fi
 }
 
 show_places() {

@@ -49,7 +49,7 @@ class Deployment:
         self.ports = {name: free_port() for name in ("TIMESCALEDB_PORT", "FEEDER_PORT", "GAP_HANDLER_PORT")}
         self.settings = {
             "TIMESCALEDB_IMAGE": "candlewick-test-postgres", "POSTGRES_PRELOAD_LIBRARIES": "", "SYMBOLS": "BTCUSDT,ETHUSDT",
-            "BINANCE_STREAM_URL": "ws://exchange:9900", "BINANCE_API_URL": "http://exchange:9900", "HISTORY_START": "3h",
+            "BINANCE_STREAM_URL": "ws://exchange:9900", "BINANCE_API_URL": "http://exchange:9900", "HISTORY_START": "1d",
             "HISTORICAL_BACKFILL_ENABLED": "false", "DEPLOY_TIMEOUT_S": "240",
         } | {name: str(port) for name, port in self.ports.items()}  # fmt: skip
 
@@ -173,7 +173,7 @@ def test_candles_arrive_in_the_database(deployment: Deployment) -> None:
         " WHERE step <> interval '1 minute'"
     )
     assert holes == "0"
-    assert int(deployment.sql("SELECT min(n) FROM (SELECT count(*) AS n FROM candles GROUP BY symbol) AS each")) > 150
+    assert int(deployment.sql("SELECT min(n) FROM (SELECT count(*) AS n FROM candles GROUP BY symbol) AS each")) > 1_400
 
 
 def test_database_may_be_restarted(deployment: Deployment) -> None:
@@ -230,7 +230,7 @@ def test_cleanup_keeps_data_until_it_is_told_otherwise(deployment: Deployment) -
     """The containers go; the data goes only with --volumes."""
     engine = deployment.engine
     assert deployment.script("cleanup.sh", "--yes").returncode == 0
-    assert engine.docker("ps", "--all", "--quiet") == ""
+    assert engine.docker("ps", "--all", "--quiet", "--filter", "label=com.docker.compose.project=candlewick") == ""
     volumes = engine.docker("volume", "ls", "--quiet")
     assert "candlewick_timescaledb-data" in volumes
     assert "candlewick_feeder-data" in volumes

@@ -157,11 +157,12 @@ def test_server_runs_with_the_documented_flags(plain: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("service", ["feeder", "gap-handler"])
 def test_our_containers_can_do_little(service: str, plain: dict[str, Any]) -> None:
-    """They run without capabilities, cannot gain any, and write only where their data is."""
+    """They run without capabilities, cannot gain any, write only where their data is, and can be stopped while they start."""
     one = plain["services"][service]
     assert one["cap_drop"] == ["ALL"]
     assert one["security_opt"] == ["no-new-privileges:true"]
     assert one["read_only"] is True
+    assert one["init"] is True
 
 
 def test_passwords_are_asked_for(tmp_path: Path) -> None:
