@@ -53,10 +53,14 @@ class Delegate:
         """Have gaps of a job's series repaired; whether anything was kept.
 
         A single close that is late is not delegated: asking REST takes one round trip, which is what the handler needs
-        as well, before it writes to the database and that is read back. Neither are histories.
+        as well, before it writes to the database and that is read back. Neither are histories, nor what is left of a job
+        after the handler failed once, or took `TIMEOUT_S` for it: REST brings many gaps with one page.
         """
         kept = False
+        until = self._clock.monotonic() + TIMEOUT_S
         for gap in gaps:
+            if self._clock.monotonic() > until:
+                break
             single = job.priority == URGENT and job.series.interval.count(gap) == 1
             if single or gap.end - gap.start > LONGEST or self._clock.monotonic() < self._away_until:
                 continue
@@ -67,6 +71,7 @@ class Delegate:
                 away_s = AWAY_S if isinstance(error, Unreachable) else 0.0
                 self._away_until = self._clock.monotonic() + away_s
                 self._tell(RestTrouble(f"repair of {job.series} {gap} by the gap handler", str(error), away_s))
+                break
         return kept
 
     async def _ask(self, series: Series, gap: Span) -> None:

@@ -170,6 +170,30 @@ def test_handler_that_is_away_is_left_alone_for_a_while() -> None:
     _story(handler, story)
 
 
+@pytest.mark.parametrize("slow", [True, False])
+def test_many_gaps_of_a_job_do_not_wait_for_a_handler_that_fails_or_is_slow(slow: bool) -> None:
+    """After one refusal, or half a minute, the rest of a job's gaps are asked of REST, many with one page."""
+    handler = Handler()
+    handler.answer = Answer(200, {}, b'{"status": "partial"}') if slow else Answer(429, {}, b'{"status": "rejected"}')
+
+    async def story(bench: Bench, repairer: Repairer) -> None:
+        post = handler.post
+
+        async def wait_and_post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Answer:
+            await bench.clock.sleep(12.0 if slow else 0.0)
+            return await post(url, body, headers, timeout_s)
+
+        handler.post = wait_and_post  # type: ignore[method-assign]
+        await bench.keep(BTC, map(minute, range(-200, -20, 2)), Source.REST)
+        await repairer.mend(Job(BTC, span(-200, -20), REPAIR, "scan"))
+        assert bench.store.held(BTC)[:180] == list(map(minute, range(-200, -20)))
+        assert len(bench.rest.spans) == 1
+
+    bench = _story(handler, story)
+    assert len(handler.asked) == (3 if slow else 1)
+    assert len(bench.told(RestTrouble)) == (0 if slow else 1)
+
+
 def test_single_close_that_is_late_is_not_delegated() -> None:
     """One candle that is urgent is asked of REST at once; the same found by a scan is delegated."""
     handler = Handler([-9])

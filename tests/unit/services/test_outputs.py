@@ -89,6 +89,21 @@ def test_output_has_all_that_the_run_stored() -> None:
     assert len(shelf.rows) >= 30
 
 
+def test_live_candle_does_not_wait_for_a_batch() -> None:
+    """With one candle a minute a batch never fills: an output that is idle has the candle as soon as it is stored."""
+    shelf = Shelf()
+
+    async def story(theatre: Theatre) -> None:
+        await theatre.pass_s(60)
+        before = theatre.run.status().outputs[0].latency
+        await theatre.pass_s(300)
+        after = theatre.run.status().outputs[0].latency
+        assert after.count - before.count >= 5
+        assert after.counts[0] - before.counts[0] == after.count - before.count
+
+    _fed(shelf, story)
+
+
 def test_gap_reaches_the_output_when_it_is_found_and_when_it_is_closed() -> None:
     """Minutes that were never sent are one record, which the output has open first and closed in the end."""
     shelf = Shelf()
