@@ -18,7 +18,7 @@ from candlewick.market import Series, Span
 from candlewick.services import snapshot
 from candlewick.services.gap_handler.asked import Asked
 from candlewick.services.gap_handler.backfill import Backfiller, clustered
-from candlewick.services.gap_handler.book import Book
+from candlewick.services.gap_handler.book import APPLICATION, Book
 from candlewick.services.gap_handler.historical import HistoricalJob
 from candlewick.services.gap_handler.results import (
     Backfilled,
