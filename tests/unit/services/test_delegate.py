@@ -21,6 +21,13 @@ from tests.unit.services.workbench import BTC, ETH, Bench, candle, minute, simul
 GAP = span(-9, -6)
 
 
+class Shared(MemoryStore):
+    """A database that others go on using when one reader is done."""
+
+    def close(self) -> None:
+        return
+
+
 class Handler:
     """A gap handler beside its database; `answer` is what it says, `finds` what it keeps when it is asked."""
 
@@ -30,7 +37,7 @@ class Handler:
         self.down = False
         self._finds = [candle(minute(one), price) for one in finds]
         self._source = source
-        self._database = MemoryStore()
+        self._database = Shared()
         self._database.number(ETH)
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Answer:
