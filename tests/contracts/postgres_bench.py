@@ -1,16 +1,35 @@
 """A shared database as what the contract of outputs is tried with."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 
 import asyncpg
 
 from candlewick.clock import SystemClock
+from candlewick.outputs.output import Position
 from candlewick.outputs.postgres import PostgresOutput
 from candlewick.stores.postgres.store import PostgresReader
 from candlewick.stores.store import LOGGED_STATES
 from tests.contracts.output_bench import Contents, held_by
 
 TABLES = ("candles", "candle_revisions", "gap_reasons", "provenance", "output_positions", "data_quality_logs")
+
+
+class MortalOutput(PostgresOutput):
+    """An output whose connections end with the event loop, as those of a killed process end."""
+
+    async def open(self, identity: str) -> Position | None:
+        if not hasattr(self, "_last_will"):
+            self._last_will = self._end()
+            await anext(self._last_will)
+        return await super().open(identity)
+
+    async def _end(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            if self._database is not None:
+                self._database._pool.terminate()
 
 
 class PostgresBench:
@@ -22,7 +41,7 @@ class PostgresBench:
         self.url = url
 
     def make(self) -> PostgresOutput:
-        return PostgresOutput(self.url, clock=SystemClock())
+        return MortalOutput(self.url, clock=SystemClock())
 
     def contents(self) -> Contents:
         reader = PostgresReader.at(self.url)

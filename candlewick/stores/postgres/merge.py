@@ -65,7 +65,7 @@ async def merge_fresh(connection: asyncpg.Connection, rows: Rows, series: Mappin
     return total
 
 
-def arrays(rows: Rows, series: Mapping[int, Series]) -> list[list[str] | list[int] | list[float]]:
+def arrays(rows: Rows, series: Mapping[int, Series]) -> list[list[str] | list[int]]:
     """Rows as the arrays that `statements.GIVEN` takes, in the order of `COLUMNS`.
 
     Raises:
@@ -79,7 +79,7 @@ def arrays(rows: Rows, series: Mapping[int, Series]) -> list[list[str] | list[in
         [one.symbol for one in names],
         [one.interval.code for one in names],
         rows["open_time"].tolist(),
-        *(rows[name].tolist() for name in NUMERICS),
+        *([repr(value).removesuffix(".0") for value in rows[name].tolist()] for name in NUMERICS),
         rows["trades"].tolist(),
         rows["close_time"].tolist(),
         rows["source"].tolist(),

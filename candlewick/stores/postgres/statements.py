@@ -1,6 +1,6 @@
-"""The statements that write candles. Times travel as microseconds since 1970, numbers as doubles.
+"""The statements that write candles. Times travel as microseconds since 1970, numbers as decimal text.
 
-A double becomes numeric by way of its text, which is the shortest decimal of it, as in `rows.numeric`.
+PostgreSQL's own text of a double is not always the shortest one, which is what `rows.numeric` writes.
 """
 
 # ruff: noqa: S608 - put together of names of columns, numbers and quoted names of series
@@ -20,7 +20,7 @@ VALUES = COLUMNS[4:-1]
 _MOST_NAMED = 200
 _NUMERIC_COLUMNS = COLUMNS[4:12]
 _TYPES = {"market": "text", "symbol": "text", "interval": "text", "source": "smallint"} | dict.fromkeys(
-    _NUMERIC_COLUMNS, "float8"
+    _NUMERIC_COLUMNS, "text"
 )
 
 
@@ -34,7 +34,7 @@ def _listed(names: tuple[str, ...], form: str = "{}") -> str:
 
 def _given(name: str) -> str:
     if name in _NUMERIC_COLUMNS:
-        return f"given.{name}::text::numeric"
+        return f"given.{name}::numeric"
     return _time(f"given.{name}") if name in {"time", "close_time"} else f"given.{name}"
 
 

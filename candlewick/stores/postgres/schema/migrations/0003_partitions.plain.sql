@@ -19,7 +19,9 @@ BEGIN
         name := 'candles_' || to_char(week, 'YYYYMMDD');
         IF to_regclass(name) IS NULL THEN
             PERFORM pg_advisory_xact_lock(hashtextextended('candlewick partitions', 0));
-            IF to_regclass(name) IS NULL THEN
+            -- to_regclass may still answer from what this session knew before it waited
+            IF NOT EXISTS (SELECT FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid
+                           WHERE inhparent = 'candles'::regclass AND child.relname = name) THEN
                 EXECUTE format('CREATE TABLE %I (LIKE candles INCLUDING ALL)', name);
                 EXECUTE format('ALTER TABLE candles ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
                                name, week, week + interval '7 days');
