@@ -82,7 +82,7 @@ class _Audit:
 
     def _counted(self, rows: int, first: int | None, last: int | None) -> Iterator[Finding]:
         """What the store counts of the series; holes may have been filled while the rows were read."""
-        later = next(one for one in self._reader.series() if one.series == self._series)
+        later = next(one for one in self._reader.series(symbol=self._series.symbol) if one.series == self._series)
         if not self._info.rows <= rows <= later.rows:
             yield self._finding("count", None, f"rows: the store counts {self._info.rows}, there is {rows}")
         for name, stated, now in (("first", self._info.first, first), ("last", self._info.last, last)):

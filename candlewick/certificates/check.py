@@ -63,7 +63,7 @@ class _Check:
         return self._reader.revisions(self._series)
 
     def findings(self) -> list[Finding]:
-        if self._series not in {one.series for one in self._reader.series(counted=False)}:
+        if self._series not in {one.series for one in self._reader.series(counted=False, symbol=self._series.symbol)}:
             return [self._finding("series", None, f"the store at {self._reader.location} does not hold it")]
         found = list(self._rows())
         rows_are_whole = not found

@@ -48,7 +48,7 @@ def range_for(reader: StoreReader, series: Series, span: Span | None) -> Span:
     Raises:
         UsageError: as `certify`.
     """
-    info = next((one for one in reader.series(counted=False) if one.series == series), None)
+    info = next((one for one in reader.series(counted=False, symbol=series.symbol) if one.series == series), None)
     interval = series.interval
     if info is None or info.first is None or info.last is None:
         if info is not None and span is not None:

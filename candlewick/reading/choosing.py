@@ -1,6 +1,5 @@
 """Which series of a store is meant, and where its candles come from: stored, derived, filled."""
 
-from collections.abc import Sequence
 from typing import Literal, TypeAlias, get_args
 
 from candlewick.errors import UsageError
@@ -34,12 +33,12 @@ def find_derived(reader: StoreReader, series: Series) -> Derived:
     Raises:
         UsageError: the store has none that fits.
     """
-    known = reader.series(counted=False)
+    known = reader.series(counted=False, symbol=series.symbol)
     source = find_lower(known, series)
     if source is None:
         raise UsageError(
             f"{series} cannot be derived: the store at {reader.location} has no lower interval of it that fits; "
-            f"{_held_words(known, series.symbol)}"
+            f"{_held_words(reader, series.symbol)}"
         )
     return Derived(reader, series, source)
 
@@ -50,9 +49,9 @@ def find_stored(reader: StoreReader, series: Series) -> Stored:
     Raises:
         UsageError: the store does not know it.
     """
-    known = reader.series(counted=False)
+    known = reader.series(counted=False, symbol=series.symbol)
     if all(one.series != series for one in known):
-        raise _unknown(reader, str(series), known, series.symbol)
+        raise _unknown(reader, str(series), series.symbol)
     return Stored(reader, series)
 
 
@@ -73,12 +72,12 @@ def find_all(
         and interval in (None, one.series.interval)
     ]
     if not found and (symbol is not None or interval is not None):
-        raise _unknown(reader, f"{market or '*'}:{symbol or '*'}:{interval or '*'}", known, symbol)
+        raise _unknown(reader, f"{market or '*'}:{symbol or '*'}:{interval or '*'}", symbol)
     return found
 
 
 def _stored_or_derived(reader: StoreReader, series: Series, derive: Derive) -> Candles:
-    known = reader.series(counted=False)
+    known = reader.series(counted=False, symbol=series.symbol)
     if derive == "auto" and not any(one.series == series and one.rows for one in known):
         source = find_lower(known, series)
         if source is not None:
@@ -86,12 +85,13 @@ def _stored_or_derived(reader: StoreReader, series: Series, derive: Derive) -> C
     return find_stored(reader, series)
 
 
-def _unknown(reader: StoreReader, what: str, known: Sequence[SeriesInfo], symbol: str | None) -> UsageError:
-    return UsageError(f"the store at {reader.location} has no series {what}; {_held_words(known, symbol)}")
+def _unknown(reader: StoreReader, what: str, symbol: str | None) -> UsageError:
+    return UsageError(f"the store at {reader.location} has no series {what}; {_held_words(reader, symbol)}")
 
 
-def _held_words(known: Sequence[SeriesInfo], symbol: str | None) -> str:
+def _held_words(reader: StoreReader, symbol: str | None) -> str:
     """What a store has, the series of `symbol` first."""
+    known = reader.series(counted=False)
     near = sorted(known, key=lambda one: one.series.symbol != symbol)
     words = ", ".join(str(one.series) for one in near[:5]) + (" ..." if len(known) > 5 else "")
     return f"it has {words or 'none yet'}"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from candlewick.analysis.grid import require_divides
+from candlewick.analysis.grid import floors, require_divides
 from candlewick.analysis.resample import resample
 from candlewick.errors import UsageError
 from candlewick.exchanges.exchange import Columns
@@ -73,7 +73,7 @@ class Derived:
         for window in windows(target, span, max(1, _SOURCE_ROWS * source.nominal // target.nominal)):
             lower = self._reader.columns(self.source, *window, columns=needed)
             unknown = _clipped(missing_spans(lower["open_time"], source, window, absences), traded)
-            made = resample(lower, source, target).columns
+            made = _resampled(lower, source, target)
             keep = ~covered(made["open_time"], unknown, target)
             yield Part(window, {name: made[name][keep] for name in needed}, unknown)
 
@@ -174,6 +174,20 @@ def _aligned(every: npt.NDArray[np.int64], columns: Columns, name: str) -> npt.N
     values = columns[name] // 1000 if name == "close_time" else columns[name]
     out[np.searchsorted(every, columns["open_time"])] = values
     return out
+
+
+def _resampled(lower: Columns, source: Interval, target: Interval) -> Columns:
+    """Candles of `target`; where a part's value is not a number, because nobody gave it, neither is the candle's."""
+    ungiven = {name: np.isnan(values) for name, values in lower.items() if values.dtype == np.float64}
+    ungiven = {name: where for name, where in ungiven.items() if where.any()}
+    known = {
+        name: np.where(ungiven[name], 0.0, values) if name in ungiven else values for name, values in lower.items()
+    }
+    made = dict(resample(known, source, target).columns)
+    for name, where in ungiven.items():
+        parts = np.isin(made["open_time"], floors(lower["open_time"][where], target))
+        made[name] = np.where(parts, np.nan, made[name])
+    return made
 
 
 def _clipped(spans: Sequence[Span], limits: Span) -> list[Span]:

@@ -101,7 +101,7 @@ def _known(reader: StoreReader, series: Series, span: Span | None) -> Provenance
 def _months(reader: StoreReader, series: Series, span: Span | None) -> Iterator[_Month]:
     """The rows, month by month; months without any are left out."""
     start, end = span or _EVER
-    (info,) = (one for one in reader.series(counted=False) if one.series == series)
+    (info,) = (one for one in reader.series(counted=False, symbol=series.symbol) if one.series == series)
     if info.first is None or info.last is None:
         return
     start, end = max(start, info.first), min(end, info.last + 1)
@@ -169,7 +169,7 @@ def _export_months(
 
 def _ends(reader: StoreReader, series: Series, span: Span | None) -> tuple[int, int]:
     """The times of the first and of the last candle that may be written."""
-    (info,) = (one for one in reader.series(counted=False) if one.series == series)
+    (info,) = (one for one in reader.series(counted=False, symbol=series.symbol) if one.series == series)
     start, end = span or _EVER
     return max(start, info.first or 0), min(end - 1, info.last or 0)
 

@@ -41,7 +41,7 @@ class Stored:
 
 def bounds_of(reader: StoreReader, series: Series) -> Span | None:
     """From the first open time that is held of a series to just after the last, or None."""
-    for info in reader.series(counted=False):
+    for info in reader.series(counted=False, symbol=series.symbol):
         if info.series == series and info.first is not None and info.last is not None:
             return Span(info.first, info.last + 1)
     return None

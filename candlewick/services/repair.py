@@ -366,7 +366,7 @@ class Repairer:
         )
 
         def keep() -> None:
-            first = next((one.first for one in store.series(counted=False) if one.series == series), None)
+            first = next((one.first for one in store.series(counted=False, symbol=series.symbol) if one.series == series), None)
             kept = [
                 Absence(part, one.reason, one.evidence)
                 for one in store.absences(series)

@@ -112,11 +112,12 @@ class MemoryStore:
         """Nothing ever waits here."""
         return False
 
-    def series(self, *, counted: bool = True) -> list[SeriesInfo]:
-        """Every series known, in order of its number; numbers of rows are always right."""
+    def series(self, *, counted: bool = True, symbol: str | None = None) -> list[SeriesInfo]:
+        """Every series known, or those of one symbol; numbers of rows are always right."""
         del counted
         with self._opened():
-            return [_info(series, self._rows[number]) for series, number in self._numbers.items()]
+            known = [(series, number) for series, number in self._numbers.items() if symbol in (None, series.symbol)]
+            return [_info(series, self._rows[number]) for series, number in known]
 
     def read(
         self,

@@ -56,8 +56,8 @@ class LmdbReader:
         """Bytes on disk that are in use."""
         return self._environment.size
 
-    def series(self, *, counted: bool = True) -> list[SeriesInfo]:
-        """Every series known, in order of its number; numbers of rows are kept, so they are always right."""
+    def series(self, *, counted: bool = True, symbol: str | None = None) -> list[SeriesInfo]:
+        """Every series known, or those of one symbol; numbers of rows are kept, so they are always right."""
         del counted
         with self._snapshot() as snapshot:
             known = list(self._numbers)
@@ -73,6 +73,7 @@ class LmdbReader:
         return [
             SeriesInfo(series, rows, first if rows else None, last if rows else None)
             for series, (rows, first, last, _) in zip(known, totals.tolist(), strict=True)
+            if symbol in (None, series.symbol)
         ]
 
     def read(

@@ -151,8 +151,8 @@ class StoreReader(Protocol):
 
     location: str
 
-    def series(self, *, counted: bool = True) -> list[SeriesInfo]:
-        """Every series known, in order of its number.
+    def series(self, *, counted: bool = True, symbol: str | None = None) -> list[SeriesInfo]:
+        """Every series known, or those of one symbol, in order of their numbers.
 
         Who needs no numbers of rows says so with `counted`: a store that keeps none may then say 1 where there are more.
         """

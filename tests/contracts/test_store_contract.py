@@ -214,6 +214,12 @@ def test_store_says_what_it_holds(store: Store) -> None:
     store.write(minutes(number, 30, Source.REST, first=1_030))
     first, last = START + 40 * MINUTE, START + 1_059 * MINUTE
     assert store.series() == [(MINUTES, 1_020, first, last), (MONTHS, 0, None, None)]
+    assert store.series(symbol="BTCUSDT") == [(MINUTES, 1_020, first, last)]
+    assert [(one.series, one.first, one.last) for one in store.series(counted=False, symbol="BTCUSDT")] == [
+        (MINUTES, first, last)
+    ]
+    assert [one.series for one in store.series(counted=False)] == [MINUTES, MONTHS]
+    assert store.series(counted=False, symbol="DOGEUSDT") == []
 
 
 @pytest.mark.parametrize("code", ["1s", "1m", "3m", "1h", "1d", "3d", "1w", "1M", "3M"])

@@ -198,7 +198,7 @@ class Loader:
 
     def _certify(self, one: SeriesLoad) -> str:
         """The root of the certificate of all that is held; a new one only where something changed."""
-        info = next(each for each in self.store.series(counted=False) if each.series == one.series)
+        info = next(each for each in self.store.series(counted=False, symbol=one.series.symbol) if each.series == one.series)
         if info.first is None or info.last is None:
             return ""
         kept = certificate_of(self.store, one.series)

@@ -145,7 +145,7 @@ class RebuiltSeries:
 
     def certify(self, store: Store) -> str:
         """The root of the certificate of all that is held; a new one only where files were read."""
-        info = next((each for each in store.series(counted=False) if each.series == self.series), None)
+        info = next((each for each in store.series(counted=False, symbol=self.series.symbol) if each.series == self.series), None)
         if info is None or info.first is None or info.last is None:
             return ""
         kept = certificate_of(store, self.series)

@@ -191,7 +191,7 @@ class SeriesLoad:
         unasked = self.unasked
         if self._begins_here and not self.trading.first:
             # Nobody said when it began: what lies before its first candle may be anything.
-            held = next((one.first for one in store.series(counted=False) if one.series == self.series), None)
+            held = next((one.first for one in store.series(counted=False, symbol=self.series.symbol) if one.series == self.series), None)
             unasked = join([*unasked, Span(-_FOREVER, _FOREVER if held is None else held)])
         found = sort_holes(self.series.interval, holes, self.asked, unasked, self.trading, self._now)
         kept = store.absences(self.series)

@@ -26,13 +26,13 @@ _OF_SERIES = "market = $1 AND symbol = $2 AND interval = $3"
 _COUNTED = """
 WITH held AS (
     SELECT market, symbol, interval, count(*) AS candles, min(time) AS first, max(time) AS last
-    FROM candles GROUP BY market, symbol, interval
+    FROM candles {where} GROUP BY market, symbol, interval
 )
 SELECT market, symbol, interval, number, coalesce(candles, 0) AS candles, first, last
-FROM held FULL JOIN series USING (market, symbol, interval)
+FROM held FULL JOIN (SELECT * FROM series {where}) AS numbered USING (market, symbol, interval)
 ORDER BY number, market, symbol, interval"""
 # Each series is found through the index from the one before it.
-_FOUND = """
+_STEPS = """
 WITH RECURSIVE held AS (
     (SELECT market, symbol, interval FROM candles ORDER BY market, symbol, interval LIMIT 1)
     UNION ALL
@@ -41,7 +41,23 @@ WITH RECURSIVE held AS (
         WHERE (c.market, c.symbol, c.interval) > (held.market, held.symbol, held.interval)
         ORDER BY market, symbol, interval LIMIT 1
     ) AS following
-), known AS (SELECT market, symbol, interval, number FROM held FULL JOIN series USING (market, symbol, interval))
+)"""
+_STEPS_OF_SYMBOL = """
+WITH RECURSIVE held AS (
+    SELECT first_of.* FROM unnest($2::text[]) AS of_market CROSS JOIN LATERAL (
+        SELECT market, symbol, interval FROM candles AS c WHERE c.market = of_market AND c.symbol = $1
+        ORDER BY interval LIMIT 1
+    ) AS first_of
+    UNION ALL
+    SELECT following.* FROM held CROSS JOIN LATERAL (
+        SELECT market, symbol, interval FROM candles AS c
+        WHERE c.market = held.market AND c.symbol = $1 AND c.interval > held.interval ORDER BY interval LIMIT 1
+    ) AS following
+)"""
+_FOUND = """, known AS (
+    SELECT market, symbol, interval, number
+    FROM held FULL JOIN (SELECT * FROM series {where}) AS numbered USING (market, symbol, interval)
+)
 SELECT k.*, (earliest.time IS NOT NULL)::int AS candles, earliest.time AS first, latest.time AS last
 FROM known AS k
 LEFT JOIN LATERAL (
@@ -65,15 +81,24 @@ def to_time(moment: datetime) -> int:
     return (moment - _EPOCH) // _MICROSECOND
 
 
-async def known_series(connection: asyncpg.Connection, *, counted: bool) -> list[SeriesInfo]:
-    """Every series, in order of its number; last those that have none.
+async def known_series(connection: asyncpg.Connection, *, counted: bool, symbol: str | None) -> list[SeriesInfo]:
+    """Every series, or those of one symbol, in order of their numbers; last those that have none.
 
-    Unless `counted`, every series with candles is said to have one: that is quick.
+    Unless `counted`, every series with candles is said to have one: that is quick, and most of all for one symbol.
 
     Raises:
         StoreDamaged: something in the tables is called what no series is called.
     """
-    found = await connection.fetch(_COUNTED if counted else _FOUND)
+    where = "" if symbol is None else "WHERE symbol = $1"
+    values: list[Any] = [] if symbol is None else [symbol]
+    if counted:
+        sql = _COUNTED
+    elif symbol is None:
+        sql = _STEPS + _FOUND
+    else:
+        sql = _STEPS_OF_SYMBOL + _FOUND
+        values.append([one.value for one in Market])
+    found = await connection.fetch(sql.format(where=where), *values)
     return [
         SeriesInfo(
             _series(row["market"], row["symbol"], row["interval"]),

@@ -53,9 +53,9 @@ class PostgresReader:
         """
         return cls(Session.open(url, limits, application=application))
 
-    def series(self, *, counted: bool = True) -> list[SeriesInfo]:
-        """Every series known, in order of its number; last those that nobody numbered. Counting reads every candle."""
-        return self._session.ask(queries.known_series, counted=counted)
+    def series(self, *, counted: bool = True, symbol: str | None = None) -> list[SeriesInfo]:
+        """Every series known, or those of one symbol, by number; last those that have none. Counting reads every candle."""
+        return self._session.ask(queries.known_series, counted=counted, symbol=symbol)
 
     def read(
         self,

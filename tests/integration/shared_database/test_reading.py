@@ -183,6 +183,9 @@ def test_series_that_nobody_numbered_are_read(schema_url: str) -> None:
         assert frame["close"].to_list() == [1.1, 1.2]
         assert frame["trades"].to_list() == [0, 0]
         assert frame["quote_volume"].is_nan().all()
+        derived = db.candles("SOLUSDT", "2h")
+        assert derived.select("close", "volume", "trades").rows() == [(1.2, 6.0, 0)]
+        assert derived["quote_volume"].is_nan().all()
         assert frame["close_time"].to_list()[0] == datetime(2024, 3, 1, 0, 59, 59, 999000, tzinfo=UTC)
     store = PostgresStore.open(schema_url, write=True)
     (info,) = store.series()
