@@ -66,6 +66,7 @@ _OURS: tuple[tuple[type[Exception], tuple[str, ...], bool, str], ...] = (
     ),
     (TimeoutError, ("",), True, "no answer in time, or every connection of the pool stayed in use"),
     (OSError, ("",), True, "is it running, and is the address right?"),
+    (asyncpg.InternalClientError, ("",), True, "the connection was lost in the middle of something"),
     (asyncpg.InterfaceError, _GONE, True, "the connection was lost"),
 )
 """What this side raised, by kind and words; the first that fits."""
