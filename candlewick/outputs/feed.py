@@ -16,6 +16,9 @@ from candlewick.stores.store import LOGGED_STATES, ROW, Absence, Change, ChangeK
 
 MOST_ROWS = 50_000
 """Rows of one batch, more or less: 5 MB here, a few times that in an output."""
+PLAN_ROWS = 400_000
+"""Rows of the log gathered before they are read: each read of a series takes its time, so it is worth many rows."""
+_PLAN_SPANS = 20_000
 CHANGES_AT_ONCE = 8_192
 """Entries of the log looked at together."""
 _NEAR = 16
@@ -94,8 +97,9 @@ class Feed:
             StoreError: the store cannot be read.
         """
         while True:
-            snapshot = self.position.snapshot_series is not None
+            found = self._loads is not None
             if self._loads is None:
+                snapshot = self.position.snapshot_series is not None
                 self._loads = self._snapshot() if snapshot else self._changes()
             try:
                 load = next(self._loads, None)
@@ -106,7 +110,7 @@ class Feed:
                 self.position = load.batch.position
                 return load
             self._loads = None
-            if not snapshot:
+            if not found:
                 return None
 
     def _load(
@@ -133,6 +137,7 @@ class Feed:
     def _snapshot_of_rows(self, infos: Sequence[SeriesInfo]) -> Iterator[Load]:
         base = self.position.sequence
         at, start = self.position.snapshot_series or "", self.position.snapshot_time
+        count = 0
         parts: list[Rows] = []
         for info in infos:
             name = str(info.series)
@@ -141,10 +146,11 @@ class Feed:
             first = max(info.first, start if name == at else 0)
             for span in _pieces(info.series, Span(first, info.last + 1)):
                 parts.append(self._store.read(info.series, *span))
+                count += len(parts[-1])
                 at, start = name, span.end
-                if sum(map(len, parts)) >= MOST_ROWS:
+                if count >= MOST_ROWS:
                     yield self._load(parts, Position(base, at, start), fresh=True)
-                    parts = []
+                    parts, count = [], 0
         if parts:
             yield self._load(parts, Position(base, at, start), fresh=True)
 
@@ -164,28 +170,29 @@ class Feed:
         yield self._load((), Position(here.sequence), fresh=True, absences=absences)
 
     def _changes(self) -> Iterator[Load]:
-        """What was logged after the position, as much as fits into a load or two."""
+        """What was logged after the position, as much as is read in one go."""
         before = self.position
         plan = _Plan()
         found: list[Change] = []
         through = before.sequence
-        while plan.rows < MOST_ROWS and (found := self._store.changes(through, CHANGES_AT_ONCE)):
+        while not plan.is_full and (found := self._store.changes(through, CHANGES_AT_ONCE)):
             through = plan.add_all(found)
         # Asked after the log was read: what was dropped before that is noticed.
         if self._store.change_range().first - 1 > before.sequence:
             raise LogDropped(f"the log of {self._store.location} begins after {before.sequence}")
         if through == before.sequence:
             return
-        done = plan.logged
+        done, count = plan.rows, 0
         parts: list[Rows] = []
         for series, span in plan.spans():
             parts.append(self._store.read(series, *span))
-            if sum(map(len, parts)) >= MOST_ROWS:
+            count += len(parts[-1])
+            if count >= MOST_ROWS:
                 # The log is followed by whole writes: until the last part of them the output is where it was.
-                taken = min(done, sum(map(len, parts)))
+                taken = min(done, count)
                 done -= taken
                 yield self._load(parts, before, done=taken)
-                parts = []
+                parts, count = [], 0
         absences = {series: self._store.absences(series) for series in plan.absences}
         states = {key: self._store.state(key) for key in plan.states}
         yield self._load(parts, Position(through), done=done, absences=dict(absences), states=states)
@@ -196,46 +203,58 @@ class _Plan:
 
     def __init__(self) -> None:
         self.rows = 0
-        """No more rows than this are to be read."""
-        self.logged = 0
+        """As many rows the log names."""
         self.absences: dict[Series, None] = {}
         self.states: dict[str, None] = {}
-        self._spans: dict[Series, list[list[int]]] = {}
+        self._spans: list[tuple[Series, int, int]] = []
+        self._growing: dict[int, tuple[Series, int, list[int]]] = {}
+        """By the object that names a series, which is quicker than by its name: how near is near, and its last span."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether what comes next is for another plan."""
+        return self.rows >= PLAN_ROWS or len(self._spans) >= _PLAN_SPANS
 
     def add_all(self, changes: Sequence[Change]) -> int:
-        """Take in whole writes, not many more than fill a load; returns the sequence of the last one taken in."""
+        """Take in whole writes, not many more than make it full; returns the sequence of the last one taken in."""
         through = 0
-        for change in changes:
-            if change.sequence != through and through and self.rows >= MOST_ROWS:
-                break
-            through = change.sequence
-            if change.kind is ChangeKind.ROWS and change.series is not None and change.span is not None:
-                self.logged += change.rows
-                self._add(change.series, change.span.start, change.span.end)
-            elif change.kind is ChangeKind.ABSENCES and change.series is not None:
-                self.absences[change.series] = None
+        for sequence, kind, series, span, rows, key in changes:
+            if sequence != through:
+                if through and self.is_full:
+                    break
+                through = sequence
+            if span is not None and series is not None:
+                self.rows += rows
+                self._add(series, *span)
+            elif kind is ChangeKind.ABSENCES and series is not None:
+                self.absences[series] = None
             else:
-                self.states[change.key] = None
+                self.states[key] = None
         return through
 
     def _add(self, series: Series, start: int, end: int) -> None:
-        step = series.interval.nominal
-        spans = self._spans.setdefault(series, [])
-        if spans:
-            last = spans[-1]
-            if start <= last[1] + _NEAR * step and end >= last[0] - _NEAR * step:
-                before = last[1] - last[0]
-                last[0], last[1] = min(last[0], start), max(last[1], end)
-                self.rows += (last[1] - last[0] - before) // step
-                return
-        spans.append([start, end])
-        self.rows += (end - 1 - start) // step + 1
+        growing = self._growing.get(id(series))
+        if growing is None:
+            self._growing[id(series)] = series, _NEAR * series.interval.nominal, [start, end]
+            return
+        _, near, last = growing
+        if start > last[1] + near or end < last[0] - near:
+            self._spans.append((series, last[0], last[1]))
+            last[0], last[1] = start, end
+            return
+        last[1] = max(last[1], end)
+        last[0] = min(last[0], start)
 
     def spans(self) -> Iterator[tuple[Series, Span]]:
         """What to read, by series, then time, without overlap, in pieces that fit into a load."""
-        for series, spans in self._spans.items():
+        by_series: dict[Series, list[tuple[int, int]]] = {}
+        for series, first, last in self._spans:
+            by_series.setdefault(series, []).append((first, last))
+        for series, _, (first, last) in self._growing.values():
+            by_series.setdefault(series, []).append((first, last))
+        for series, spans in by_series.items():
             end = 0
-            for first, last in sorted(map(tuple, spans)):
+            for first, last in sorted(spans):
                 start = max(first, end)
                 if start < last:
                     yield from ((series, piece) for piece in _pieces(series, Span(start, last)))

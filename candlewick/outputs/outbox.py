@@ -147,11 +147,13 @@ class Outbox:
                 tasks.create_task(self._keep_on())
                 await self._follow()
         finally:
-            await self._drop_ahead()
-            with suppress(StoreError):  # it goes on from an older one then
-                await self._keep()
-            await self._output.close()
-            self._thread.shutdown(wait=False)
+            try:
+                await self._drop_ahead()
+                with suppress(StoreError):  # it goes on from an older one then
+                    await self._keep()
+            finally:
+                await self._output.close()
+                self._thread.shutdown(wait=False)
 
     async def _follow(self) -> None:
         self._identity = await self._insist(self._store.identity)

@@ -53,6 +53,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 def small_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loads of a few rows: all that is split otherwise at 50,000 is split at 40."""
     monkeypatch.setattr(feed, "MOST_ROWS", 40)
+    monkeypatch.setattr(feed, "PLAN_ROWS", 100)
     monkeypatch.setattr(feed, "CHANGES_AT_ONCE", 8)
 
 
