@@ -149,15 +149,17 @@ def _process(settings: dict[str, str]) -> Iterator[Path]:
 async def _ready(session: aiohttp.ClientSession, log: Path) -> str:
     """Where it answers, once it has its database."""
     for _ in range(600):
-        lines = [
-            json.loads(line) for line in log.read_text().splitlines() if line.startswith("{") and line.endswith("}")
-        ]
+        lines = [json.loads(line) for line in _read(log).splitlines() if line.startswith("{") and line.endswith("}")]
         if place := next((line["url"] for line in lines if "url" in line), None):
             async with session.get(f"{place}/ready") as answer:
                 if answer.status == 200:
                     return str(place)
         await asyncio.sleep(0.05)  # noqa: TID251 - a process is waited for
-    raise RuntimeError(f"the gap handler did not start: {log.read_text()[-2000:]}")
+    raise RuntimeError(f"the gap handler did not start: {_read(log)[-2000:]}")
+
+
+def _read(log: Path) -> str:
+    return log.read_text()
 
 
 async def _ask(session: aiohttp.ClientSession, place: str, starts: list[int]) -> list[float]:

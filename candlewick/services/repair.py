@@ -292,6 +292,8 @@ class Repairer:
         if span.start >= span.end:
             return []
         held = self._recorder.store.read(series, span.start, span.end, columns=["open_time"])["open_time"]
+        if len(held) == series.interval.count(span):
+            return []
         return missing_spans(held, series.interval, span, self._reasons(series))
 
     def _reasons(self, series: Series) -> list[Absence]:

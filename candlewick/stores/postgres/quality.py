@@ -96,16 +96,19 @@ async def resolve(connection: asyncpg.Connection, gap: OpenGap, recovered: int, 
 
     The caller has made sure that every grid time of it has a candle or a reason.
     """
-    async with connection.transaction():
-        done = await connection.fetchval(
-            "UPDATE data_quality_logs SET resolved = true, resolved_at = $2, candles_recovered = $3"
-            " WHERE id = $1 AND NOT resolved RETURNING id",
-            gap.number, to_datetime(at), recovered,
-        )  # fmt: skip
-        if done is not None and recovered:
-            missing = recovered if gap.candles is None else gap.candles
-            await _keep_backfilled(connection, gap.series, gap.span, missing, recovered, at, source)
-    return done is not None
+    done = await connection.fetchval(
+        "WITH done AS (UPDATE data_quality_logs SET resolved = true, resolved_at = $8, candles_recovered = $7"
+        " WHERE id = $10 AND NOT resolved RETURNING id), kept AS ("
+        "INSERT INTO data_quality_logs AS held (event_type, market, symbol, interval, gap_start, gap_end, candles_missing,"
+        " candles_recovered, resolved, resolved_at, created_at, source)"
+        " SELECT 'gap_backfilled', $1, $2, $3, $4, $5, $6::int, $7::int, true, $8::timestamptz, $8, $9 FROM done WHERE $7 > 0"
+        " ON CONFLICT (market, symbol, interval, event_type, gap_start, gap_end)"
+        " WHERE event_type IN ('gap_detected', 'gap_backfilled') DO UPDATE SET candles_missing = $6, candles_recovered = $7,"
+        " resolved_at = greatest(held.resolved_at, $8), created_at = greatest(held.created_at, $8), source = $9)"
+        " SELECT count(*) FROM done",
+        *_backfilled(gap.series, gap.span, gap.candles or recovered, recovered, at, source), gap.number,
+    )  # fmt: skip
+    return bool(done)
 
 
 async def counts(connection: asyncpg.Connection, market: Market, default: Series, now: int) -> Counts:
@@ -195,7 +198,6 @@ async def _keep_backfilled(
     connection: asyncpg.Connection, series: Series, span: Span, missing: int, recovered: int, at: int, source: str
 ) -> None:
     """One row for one gap; one that came back and was filled again shows the last time."""
-    values = *_key(series), to_datetime(span.start), to_datetime(span.end), missing, recovered, to_datetime(at), source
     await connection.execute(
         "INSERT INTO data_quality_logs AS held (event_type, market, symbol, interval, gap_start, gap_end, candles_missing,"
         " candles_recovered, resolved, resolved_at, created_at, source)"
@@ -203,8 +205,14 @@ async def _keep_backfilled(
         " ON CONFLICT (market, symbol, interval, event_type, gap_start, gap_end)"
         " WHERE event_type IN ('gap_detected', 'gap_backfilled') DO UPDATE SET candles_missing = $6, candles_recovered = $7,"
         " resolved_at = greatest(held.resolved_at, $8), created_at = greatest(held.created_at, $8), source = $9",
-        *values,
+        *_backfilled(series, span, missing, recovered, at, source),
     )  # fmt: skip
+
+
+def _backfilled(
+    series: Series, span: Span, missing: int, recovered: int, at: int, source: str
+) -> tuple[str, str, str, datetime, datetime, int, int, datetime, str]:
+    return *_key(series), to_datetime(span.start), to_datetime(span.end), missing, recovered, to_datetime(at), source
 
 
 def _key(series: Series) -> tuple[str, str, str]:

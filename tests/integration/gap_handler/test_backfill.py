@@ -390,3 +390,16 @@ def test_pause_that_the_exchange_imposes_is_kept(shared_url: str) -> None:
             assert (await office.backfill(-60, -50))[1]["status"] == "backfilled"
 
     visit(shared_url, story, faults=(fault,))
+
+
+def test_pages_are_no_larger_than_settings_allow(shared_url: str) -> None:
+    """BACKFILL_BATCH_SIZE is the most that is asked for, and written, at once."""
+
+    async def story(town: Town) -> None:
+        town.keep(BTC, [-300, -1])
+        async with town.handler(backfill_batch_size=50) as office:
+            _, answer = await office.backfill(-250, -100)
+            assert (answer["status"], answer["candles_recovered"]) == ("backfilled", 150)
+            assert {one["limit"] for one in office.wire.klines} == {"50"}
+
+    visit(shared_url, story)
