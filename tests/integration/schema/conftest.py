@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 
+from candlewick.errors import StoreError
 from candlewick.stores.postgres.schema import SchemaOptions, migrate
 
 KINDS = ("plain", "timescale")
@@ -20,16 +21,19 @@ def migrated_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """The address of one database with the schema for a whole module, by its parameter plain or timescale."""
     if request.param == "plain":
         server = request.getfixturevalue("postgres_server")
+        template = request.getfixturevalue("schema_template")
         server.revive()
-        url = server.new_database()
-        asyncio.run(prepare(url))
+        url = server.new_database(template)
         yield url
         server.revive()
         server.drop_database(url)
     else:
         server = request.getfixturevalue("timescale_server")
-        server.clear()
-        asyncio.run(prepare(server.url))
+        try:
+            asyncio.run(empty(server.url))  # the module before may have left it as it should be
+        except (asyncpg.PostgresError, StoreError, OSError):
+            server.clear()
+            asyncio.run(prepare(server.url))
         yield server.url
 
 

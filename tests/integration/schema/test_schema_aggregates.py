@@ -22,10 +22,10 @@ NAMES = {
     "trades": "number_of_trades",
 }  # fmt: skip
 EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-INSERT = (
-    "INSERT INTO candles (time, open, high, low, close, volume, close_time, quote_asset_volume, number_of_trades, "
-    "taker_buy_base_asset_volume, taker_buy_quote_asset_volume) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
-)
+COLUMNS = (
+    "time", "open", "high", "low", "close", "volume", "close_time", "quote_asset_volume", "number_of_trades",
+    "taker_buy_base_asset_volume", "taker_buy_quote_asset_volume",
+)  # fmt: skip
 
 
 async def refresh(connection: asyncpg.Connection) -> None:
@@ -139,9 +139,9 @@ def test_aggregates_of_recorded_candles_agree_with_our_own_intervals(each_url: s
     async def ask(connection: asyncpg.Connection) -> None:
         times = [EPOCH + timedelta(milliseconds=int(row[0])) for row in rows]
         await connection.execute("SELECT ensure_candle_partitions($1, $2)", times[0], times[-1] + MINUTE)
-        await connection.executemany(
-            INSERT,
-            [
+        await connection.copy_records_to_table(
+            "candles",
+            records=[
                 (
                     time,
                     *map(Decimal, row[1:6]),
@@ -152,6 +152,7 @@ def test_aggregates_of_recorded_candles_agree_with_our_own_intervals(each_url: s
                 )
                 for time, row in zip(times, rows, strict=True)
             ],
+            columns=COLUMNS,
         )
         await refresh(connection)
         await compare(connection)

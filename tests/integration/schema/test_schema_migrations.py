@@ -47,7 +47,7 @@ CREATE FUNCTION detect_candle_gap() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN R
 CREATE TRIGGER gaps AFTER INSERT ON candles_1m FOR EACH ROW EXECUTE FUNCTION detect_candle_gap();
 CREATE VIEW v_latest_candles AS SELECT * FROM candles_1m ORDER BY time DESC LIMIT 100;
 INSERT INTO candles_1m SELECT moment, 100.12345678, 110, 90, 105.5, 3, 300, 1, 100, 42, 1, 0.3, 100
-    FROM generate_series('2024-02-28'::timestamptz, '2024-03-02', '1 minute') moment;
+    FROM generate_series('2024-02-29 18:00'::timestamptz, '2024-03-01 06:00', '1 minute') moment;
 INSERT INTO candles_1m (time, open, high, low, close, volume) VALUES ('2024-04-01', 1, 0.5, 2, 1, -1);
 INSERT INTO predictions (model_name, prediction_time, target_time, horizon, predicted_close, confidence)
     SELECT 'lgb', moment, moment + interval '5 minutes', 5, 101, 0.5 FROM generate_series('2024-03-01'::timestamptz, '2024-03-02', '1 hour') moment;
@@ -58,7 +58,7 @@ INSERT INTO data_quality_logs (event_type, gap_start, gap_end, candles_missing, 
     ('gap_detected', '2024-03-02 00:01', '2024-03-02 00:05', 4, 'system'),
     ('error', NULL, NULL, NULL, 'data_feeder');
 """
-ROWS = 3 * 1440 + 1  # with the last day of February 2024, to midnight inclusive
+ROWS = 12 * 60 + 1  # over the end of a leap February
 
 
 def migrated(url: str, options: SchemaOptions | None = None) -> Migrated:

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from candlewick.stores.postgres.schema import SchemaOptions, migrate
-from tests.integration.schema.asked import MINUTE, asked, fetched, seed
+from tests.integration.schema.asked import asked, fetched, seed
 
 NOW = datetime(2026, 3, 31, 2, tzinfo=UTC)
 """13 months before is 2025-02-28, the last day of that month."""
