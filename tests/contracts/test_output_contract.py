@@ -464,7 +464,7 @@ def test_position_of_another_output_keeps_the_log(store: Store) -> None:
     assert same(slow, store)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 12))])
 @pytest.mark.parametrize("kind", ["memory", "lmdb"])
 def test_whatever_happens_output_equals_store(
     kind: str, seed: int, bench: Bench, tmp_path: Path, small_loads: None
