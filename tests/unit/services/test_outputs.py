@@ -142,6 +142,21 @@ def test_output_that_is_down_costs_nothing() -> None:
     assert len(shelf.rows) >= 40
 
 
+def test_idle_run_stops_at_once() -> None:
+    """Nothing is waited for that need not be: a run that is level with its output is over in less than two seconds."""
+
+    async def story(theatre: Theatre) -> None:
+        await theatre.pass_s(100)
+        loop = asyncio.get_running_loop()
+        theatre.run.stop_by = (began := loop.time()) + 8
+        assert theatre.running is not None
+        theatre.running.cancel()
+        await asyncio.wait({theatre.running})
+        assert loop.time() - began < 2
+
+    _fed(Shelf(), story)
+
+
 def test_stop_does_not_wait_for_an_output_that_is_down() -> None:
     """A stop takes what is left to an output that answers; one that does not has it at the next start."""
     shelf = Shelf()
