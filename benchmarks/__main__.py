@@ -6,7 +6,19 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from benchmarks import archive, certificates, feeder, gap_handler, latency, memory, startup, stored, throughput, trades
+from benchmarks import (
+    archive,
+    certificates,
+    feeder,
+    gap_handler,
+    latency,
+    memory,
+    postgres,
+    startup,
+    stored,
+    throughput,
+    trades,
+)
 from benchmarks.table import Result, line, skipped, table
 
 BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
@@ -14,6 +26,7 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "latency": latency.latency,
     "boundary": latency.boundary,
     "feeder": feeder.feeder,
+    "postgres": postgres.postgres,
     "klines": throughput.klines,
     "trades": trades.trades,
     "startup": startup.startup,

