@@ -234,7 +234,7 @@ class GapHandler:
     async def _work_at_history(self, shop: _Shop) -> None:
         try:
             await shop.historical.work()
-        except StoreError as error:
+        except CandlewickError as error:  # the database, or the exchange that is to say what SYMBOLS match
             self.observer.tell(StoreTrouble(f"the historical backfill: {error}", 0, RESUME_S))
         finally:
             await shop.historical.release()

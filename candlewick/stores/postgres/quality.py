@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import asyncpg
 
+from candlewick.errors import UsageError
 from candlewick.market import DAY, Interval, Market, Series, Span
 from candlewick.stores.provenance import GapRecord
 
@@ -68,27 +69,29 @@ async def unresolved(
     connection: asyncpg.Connection, market: Market, default: Series, *, series: Series | None = None,
     span: Span | None = None, limit: int = 10_000,
 ) -> list[OpenGap]:  # fmt: skip
-    """Gaps of a market that are not resolved, oldest first; of one series, and where they meet `span`, if those are given."""
+    """Gaps of a market that are not resolved, oldest first; of one series, and where they meet `span`, if those are given.
+
+    Anybody may write rows: one whose interval is none, or that has no end, is nobody's to repair and is left out.
+    """
     rows = await connection.fetch(
         "SELECT id, coalesce(market, $1) AS market, coalesce(symbol, $2) AS symbol, coalesce(interval, $3) AS interval,"
         " gap_start, gap_end, candles_missing, coalesce(source, '') AS source FROM data_quality_logs"
         " WHERE event_type = 'gap_detected' AND NOT resolved AND coalesce(market, $1) = $4"
         " AND ($5::text IS NULL OR (coalesce(symbol, $2) = $5 AND coalesce(interval, $3) = $6))"
         " AND ($7::timestamptz IS NULL OR (gap_start < $8 AND gap_end > $7))"
-        " ORDER BY gap_start, id LIMIT $9",
+        " AND isfinite(gap_start) AND isfinite(gap_end) ORDER BY gap_start, id LIMIT $9",
         *_key(default), market.value, *((series.symbol, series.interval.code) if series else (None, None)),
         *((to_datetime(span.start), to_datetime(span.end)) if span else (None, None)), limit,
     )  # fmt: skip
-    return [
-        OpenGap(
-            row["id"],
-            Series(Market(row["market"]), row["symbol"], Interval(row["interval"])),
-            Span(to_time(row["gap_start"]), to_time(row["gap_end"])),
-            row["candles_missing"],
-            row["source"],
-        )
-        for row in rows
-    ]
+    gaps = []
+    for row in rows:
+        try:
+            named = Series(Market(row["market"]), row["symbol"], Interval(row["interval"]))
+        except UsageError:
+            continue
+        span_of_row = Span(to_time(row["gap_start"]), to_time(row["gap_end"]))
+        gaps.append(OpenGap(row["id"], named, span_of_row, row["candles_missing"], row["source"]))
+    return gaps
 
 
 async def resolve(connection: asyncpg.Connection, gap: OpenGap, recovered: int, at: int, source: str) -> bool:

@@ -109,6 +109,13 @@ def test_open_gaps_are_those_of_a_market_oldest_first(shared_url: str) -> None:
     """Rows of other markets and of other spans are left out where they are not asked for."""
     usdm = GapRecord("usdm:BTCUSDT:1m", span(-10, -5), 5, FOUND, "a test")
 
+    async def nonsense(connection: asyncpg.Connection) -> None:
+        await connection.execute(
+            "INSERT INTO data_quality_logs (event_type, market, symbol, interval, gap_start, gap_end) VALUES"
+            " ('gap_detected', 'spot', 'BTCUSDT', 'sometimes', now(), now() + interval '1 h'),"
+            " ('gap_detected', 'spot', 'BTCUSDT', '1m', '-infinity', now())"
+        )
+
     async def look(connection: asyncpg.Connection) -> None:
         found = await quality.unresolved(connection, Market.SPOT, DEFAULT)
         assert [one.span for one in found] == [span(-40, -30), span(-10, -5)]
@@ -119,7 +126,12 @@ def test_open_gaps_are_those_of_a_market_oldest_first(shared_url: str) -> None:
         counts = await quality.counts(connection, Market.SPOT, DEFAULT, FOUND)
         assert (counts.unresolved_gaps, counts.candles_missing, counts.backfills_24h) == (2, 15, 0)
 
-    told(shared_url, keep(record(-10, -5)), keep(record(-40, -30)), keep(usdm), look)
+    async def alike(connection: asyncpg.Connection) -> None:
+        found = await quality.unresolved(connection, Market.SPOT, DEFAULT)
+        assert [one.span for one in found] == [span(-40, -30), span(-10, -5)]
+        await connection.execute("DELETE FROM data_quality_logs WHERE NOT isfinite(gap_start)")
+
+    told(shared_url, keep(record(-10, -5)), keep(record(-40, -30)), keep(usdm), look, nonsense, alike)
 
 
 def test_error_has_a_row_of_its_own(shared_url: str) -> None:
