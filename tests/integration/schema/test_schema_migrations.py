@@ -1,6 +1,7 @@
 """How a database comes to the newest version: from nothing, from an earlier schema, twice, and at the same time."""
 
 import asyncio
+import subprocess
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,9 +9,18 @@ import asyncpg
 import pytest
 
 from candlewick.errors import StoreError, StoreTooNew
-from candlewick.stores.postgres.schema import Migrated, SchemaOptions, default_series, migrate, require_schema
+from candlewick.stores.postgres.schema import (
+    Migrated,
+    SchemaOptions,
+    Status,
+    check,
+    default_series,
+    migrate,
+    require_schema,
+)
 from candlewick.stores.postgres.schema.versions import PLAIN, TIMESCALE, migrations, newest
 from tests.integration.schema.asked import asked, fetched
+from tests.servers.postgres import PostgresServer
 
 EARLIER = """
 CREATE DOMAIN price_type AS numeric(20, 8) CHECK (VALUE >= 0);
@@ -243,6 +253,26 @@ def test_candles_have_no_index_that_the_primary_key_makes_needless(schema_url: s
         "SELECT amname FROM pg_index JOIN pg_class c ON c.oid = indexrelid JOIN pg_am a ON a.oid = relam WHERE indrelid = 'candles'::regclass",
     )
     assert sorted(rows) == [("brin",), ("btree",)]
+
+
+def test_dump_can_be_restored(postgres_server: PostgresServer, schema_url: str) -> None:
+    """A dump, restored into an empty database, has the rows and the schema as they were."""
+    dump, restore = (postgres_server._binaries / name for name in ("pg_dump", "psql"))
+    if not (dump.exists() and restore.exists()):
+        pytest.skip(f"no pg_dump in {dump.parent}")
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        fetched(schema_url, "SELECT upsert_candle('2026-01-01Z', 1, 1, 1, 1, 1, for_symbol => $1)", symbol)
+    fetched(
+        schema_url,
+        "INSERT INTO ensemble_models (ensemble_name, models, weights, is_active) VALUES ('e', '{a}', '{1}', true)",
+    )
+    copy = postgres_server.new_database()
+    text = subprocess.run([dump, schema_url], check=True, capture_output=True).stdout
+    subprocess.run([restore, "-X", "-q", "-v", "ON_ERROR_STOP=1", copy], input=text, check=True, capture_output=True)
+    assert held(copy, "candles", "candles_1m", "v_active_ensemble") == [2, 1, 1]
+    assert migrated(copy) == Migrated(newest(PLAIN), newest(PLAIN), [])
+    assert [one for one in asked(copy, check) if one.status in {Status.MISSING, Status.DIFFERENT}] == []
+    postgres_server.drop_database(copy)
 
 
 def test_both_kinds_have_the_same_versions() -> None:

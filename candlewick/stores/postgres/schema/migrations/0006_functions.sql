@@ -7,7 +7,7 @@ CREATE FUNCTION compute_candle_derived_columns(
 ) LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN close > 0 THEN round((high - low) / close * 10000, 4) END,
            CASE WHEN volume > 0 THEN round(taker_buy_base_asset_volume / volume, 4) END,
-           (high + low) / 2
+           (high + low) * 0.5
 $$;
 
 -- Inserts a candle, or updates the one that is held where any value differs: the one before goes to candle_revisions.

@@ -5,7 +5,7 @@ SELECT time, open, high, low, close, volume, quote_asset_volume, taker_buy_base_
     number_of_trades,
     CASE WHEN close > 0 THEN round((high - low) / close * 10000, 4) END AS spread_bps,
     CASE WHEN volume > 0 THEN round(taker_buy_base_asset_volume / volume, 4) END AS taker_buy_ratio,
-    (high + low) / 2 AS mid_price,
+    (high + low) * 0.5 AS mid_price,
     market, symbol
 FROM candles
 WHERE market = default_market() AND symbol = default_symbol() AND interval = '1m';
