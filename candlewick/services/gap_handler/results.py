@@ -49,7 +49,6 @@ class Swept(Struct, frozen=True, kw_only=True):
     details: tuple[Backfilled, ...]
     remaining: int
     """Gaps that were not reached in the time there was."""
-    error: str = ""
 
 
 class Historical(Struct, frozen=True, kw_only=True):
