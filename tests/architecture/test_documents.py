@@ -124,7 +124,7 @@ def test_readme_runs_commands_as_they_are() -> None:
 def test_readme_names_every_command() -> None:
     """Each command has its place in the table of README.md."""
     table = text_of("README.md").partition("\n## Commands\n")[2].partition("\n## ")[0]
-    named = set(re.findall(r"`(?:candlewick )?([a-z]+)", table))
+    named = set(re.findall(r"`(?:candlewick )?([a-z-]+)", table))
     assert set(COMMANDS) <= named
 
 

@@ -61,6 +61,8 @@ def open_shared(settings: Settings) -> Store:
     Raises:
         StoreDown: it does not answer.
     """
-    from candlewick.stores.postgres.store import PostgresStore  # noqa: PLC0415 - its driver is heavy
+    from candlewick.stores.postgres.connection import Limits  # noqa: PLC0415 - its driver is heavy
+    from candlewick.stores.postgres.store import PostgresStore  # noqa: PLC0415 - likewise
 
-    return PostgresStore.open(settings.database_url, write=True, application=APPLICATION)
+    limits = Limits(least=1, most=settings.db_max_conns, idle_s=settings.db_idle_timeout)
+    return PostgresStore.open(settings.database_url, write=True, application=APPLICATION, limits=limits)
