@@ -6,7 +6,7 @@ it refuses for any other reason is no row's fault.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 
 import asyncpg
 import msgspec
@@ -204,7 +204,8 @@ class PostgresOutput:
             with explained(self.location):
                 yield self._connection
         except BaseException:
-            await self._let_go()
+            with suppress(StoreError):  # what went wrong first counts, a cancellation above all
+                await self._let_go()
             raise
 
     async def _let_go(self) -> None:

@@ -25,6 +25,8 @@ _CLOSE_S = 5.0
 _ANSWER_S = 10.0  # beyond the server's own limit: one that was stopped in its tracks keeps none
 _DEAD_PEER_MS = 20_000  # a host that vanished says nothing; the system would wait for a quarter of an hour
 
+_DRIVER = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+
 # The pool tells of every failed attempt to keep its floor, with a traceback. Who asks for a connection learns of it.
 logging.getLogger("asyncpg").addHandler(logging.NullHandler())
 
@@ -119,8 +121,11 @@ class Database:
             connection = await self._young()
             try:
                 yield connection
-            finally:
-                await self._pool.release(connection)
+            except BaseException:
+                with contextlib.suppress(*_DRIVER):  # what went wrong first counts, a cancellation above all
+                    await self._pool.release(connection)
+                raise
+            await self._pool.release(connection)
 
     async def ping(self, timeout_s: float) -> float:
         """Seconds the database took to answer.
@@ -187,9 +192,7 @@ def explained(place: str) -> Iterator[None]:
     """
     try:
         yield
-    except (
-        asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError,
-    ) as error:  # fmt: skip
+    except _DRIVER as error:
         again, words = failure(error, place)
         raise (StoreDown if again else StoreError)(words) from error
 
