@@ -151,10 +151,11 @@ class Database:
     async def _young(self) -> asyncpg.Connection:
         """A connection that has not outlived `lifetime_s`."""
         loop = asyncio.get_running_loop()
+        began = loop.time()
         while True:
             connection = await self._pool.acquire(timeout=self._limits.wait_s)
             born = self._born.get(connection.get_server_pid())
-            if born is None or loop.time() - born <= self._limits.lifetime_s:
+            if born is None or born >= began or loop.time() - born <= self._limits.lifetime_s:
                 return connection
             try:
                 await connection.close(timeout=_CLOSE_S)
@@ -193,8 +194,11 @@ def explained(place: str) -> Iterator[None]:
     try:
         yield
     except _DRIVER as error:
-        again, words = failure(error, place)
-        raise (StoreDown if again else StoreError)(words) from error
+        first = error.__context__  # a transaction that cannot be ended any more says so instead of why
+        if not isinstance(error, asyncpg.InterfaceError) or not isinstance(first, asyncpg.PostgresError):
+            first = error
+        again, words = failure(first, place)
+        raise (StoreDown if again else StoreError)(words) from first
 
 
 def _check_files(url: str) -> None:
