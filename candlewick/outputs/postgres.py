@@ -30,6 +30,8 @@ _HELD_S = 60.0
 
 _LIMITS = Limits()
 
+ALONE = "SELECT pg_advisory_xact_lock(hashtextextended('candlewick output ' || $1 || ' ' || $2, 0))"
+"""Waits for whoever wrote for the same output before, whose COMMIT may still be on its way."""
 POSITION = "SELECT position FROM output_positions WHERE store_id = $1 AND output = $2"
 KEEP_POSITION = (
     "INSERT INTO output_positions (store_id, output, position, updated_at) VALUES ($1, $2, $3, now())"
@@ -79,6 +81,7 @@ class PostgresOutput:
             if self._database is None:
                 self._database = await Database.open(self._url, self._limits, application=self._application)
             async with self._held() as connection:
+                await connection.execute(ALONE, identity, self.name)
                 text = await connection.fetchval(POSITION, identity, self.name)
         return None if text is None else msgspec.json.decode(text, type=Position)
 
@@ -117,6 +120,7 @@ class PostgresOutput:
         return bool(inserted == len(batch.rows))
 
     async def _write_all(self, connection: asyncpg.Connection, batch: Batch) -> list[Refused]:
+        await connection.execute(ALONE, self._identity, self.name)
         refused = await self._write_rows(connection, batch.rows, batch.series, merge_fresh if batch.fresh else merge)
         for series, absences in batch.absences.items():
             await queries.replace_absences(connection, series, absences)

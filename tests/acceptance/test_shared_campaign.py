@@ -1,25 +1,31 @@
-"""The shared database loses nothing and has nothing twice, wherever the wire, the server or a process breaks."""
+"""The shared database loses nothing and has nothing twice, wherever the wire to it breaks; nor in compressed chunks."""
 
 import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
 import asyncpg
+import msgspec
 import pytest
 
+from candlewick.analysis.resample import resample
 from candlewick.clock import SystemClock
+from candlewick.errors import OutputError
+from candlewick.market import MINUTE, Interval, Span
 from candlewick.outputs import feed
 from candlewick.outputs.output import Batch, Position
 from candlewick.stores.lmdb import LmdbStore
 from candlewick.stores.memory import MemoryStore
 from candlewick.stores.postgres.connection import Limits
-from candlewick.stores.store import Source
-from tests.acceptance.sharing import CURE, MINUTES, POISON, MortalOutput, Story, audit
+from candlewick.stores.store import Absence, Reason, Source
+from tests.acceptance.feeding import query
+from tests.acceptance.sharing import CURE, MINUTES, POISON, SERIES, START, MortalOutput, Story, audit, positions_of
 from tests.acceptance.wire import Break, Cut, Wire
-from tests.conftest import execute
+from tests.conftest import execute, migrated
 from tests.contracts.output_bench import MANY_S, Faults, Run, run_killed
 from tests.servers.postgres import PostgresServer
 
@@ -152,3 +158,107 @@ def test_stop_is_a_stop_while_the_wire_breaks(schema_url: str, postgres_server: 
         for pieces in range(1, 7):
             asyncio.run(stop_and_break(wire, pieces))
         assert len(wire.broken) >= 3
+
+
+def test_commit_of_who_is_gone_changes_nothing_later(schema_url: str, postgres_server: PostgresServer) -> None:
+    """A process dies whose COMMIT is still on its way, and the next one begins: what that one writes is what stays."""
+    store, key = MemoryStore(), "certificate:one"
+    absences = {MINUTES: [Absence(Span(START, START + MINUTE), Reason.DELISTED, "{}")]}
+    nothing = Story(1).candles(store, MINUTES, [], Source.LIVE)
+    before = Batch(nothing, {}, {}, {}, Position(1), fresh=False)
+    first = Batch(nothing, {}, absences, {key: b"1"}, Position(2), fresh=False)
+    second = Batch(nothing, {}, {MINUTES: []}, {key: None}, Position(3), fresh=False)
+
+    async def write(url: str, *batches: Batch) -> None:
+        output = MortalOutput(url, clock=SystemClock())
+        await output.open(store.identity())
+        for batch in batches:
+            await output.write(batch)
+
+    with Wire(postgres_server.port, kill=postgres_server.kill) as wire:
+        asyncio.run(write(wire.url(schema_url), before))
+        began = wire.passed
+        asyncio.run(write(wire.url(schema_url), first))
+        pieces = wire.passed - began
+        asyncio.run(write(wire.url(schema_url), second))
+        for piece in range(pieces - 4, pieces + 1):  # the COMMIT is one of them
+            cuts = iter([Cut(piece, Break.LATE, 0.5)])
+            wire.arm(lambda: next(cuts, None))  # noqa: B023 - called before the next round
+            with suppress(OutputError):
+                asyncio.run(write(wire.url(schema_url), first))
+            asyncio.run(write(wire.url(schema_url), second))
+            wire.disarm()
+            assert query(schema_url, "SELECT key FROM provenance UNION ALL SELECT reason FROM gap_reasons") == []
+            assert positions_of(schema_url) == [msgspec.to_builtins(Position(3))]
+        assert len(wire.broken) >= 3
+
+
+@pytest.mark.usefixtures("small_loads")
+def test_late_and_corrected_candles_reach_compressed_chunks(tmp_path: Path, timescale_url: str) -> None:
+    """Whatever comes for weeks that are compressed is there once, and aggregates are right once they are refreshed."""
+    migrated(timescale_url)
+    store, story = LmdbStore.open(tmp_path / "store", write=True), Story(3)
+    story.history(store, 400)
+    for _ in range(3):
+        assert _life(store, timescale_url, story, 40) is not None
+        assert audit(store, timescale_url).wrong == []
+        execute(
+            timescale_url, "SELECT compress_chunk(one, if_not_compressed => true) FROM show_chunks('candles') AS one"
+        )
+    assert story.done["late"] >= 3
+    assert story.done["corrected"] >= 3
+    assert asyncio.run(_compressed(timescale_url)) >= 3
+    asyncio.run(_refresh(timescale_url))
+    assert _wrong_aggregates(store, timescale_url) == []
+    assert _life(store, timescale_url, story, 40) is not None
+    asyncio.run(_refresh(timescale_url))
+    assert _wrong_aggregates(store, timescale_url) == []
+    assert audit(store, timescale_url).wrong == []
+    store.close()
+
+
+_COMPARED = ("open_time", "open", "high", "low", "close", "trades")
+
+
+async def _compressed(url: str) -> int:
+    connection = await asyncpg.connect(url)
+    try:
+        count = (
+            "SELECT count(*) FROM timescaledb_information.chunks WHERE hypertable_name = 'candles' AND is_compressed"
+        )
+        return int(await connection.fetchval(count))
+    finally:
+        await connection.close()
+
+
+async def _refresh(url: str) -> None:
+    """All of every continuous aggregate, and not only what is new enough for their policies."""
+    connection = await asyncpg.connect(url)
+    try:
+        names = "SELECT format('%I.%I', view_schema, view_name) FROM timescaledb_information.continuous_aggregates"
+        for (name,) in await connection.fetch(names):
+            await connection.execute(f"CALL refresh_continuous_aggregate('{name}', NULL, NULL)")
+    finally:
+        await connection.close()
+
+
+def _wrong_aggregates(store: LmdbStore, url: str) -> list[str]:
+    """Longer candles of the database that are not what ours are, by the candles of the store."""
+    wrong = []
+    for code in ("5m", "15m", "1h", "4h"):
+        rows = query(
+            url,
+            f"SELECT market, symbol, (extract(epoch FROM time) * 1000000)::bigint, open, high, low, close, number_of_trades,"
+            f" candles FROM candles_{code}",  # noqa: S608 - of constants
+        )
+        theirs = {tuple(row[:3]): (*map(float, row[3:7]), *row[7:]) for row in rows}
+        ours = {}
+        for series in (one for one in SERIES if one.interval.code == "1m"):
+            made = resample(store.columns(series, columns=_COMPARED), series.interval, Interval(code))
+            columns = [made.columns[name].tolist() for name in _COMPARED]
+            for time_, *values in zip(*columns, made.rows_in.tolist(), strict=True):
+                ours[str(series.market), series.symbol, time_] = tuple(values)
+        for key in ours.keys() | theirs.keys():
+            if ours.get(key) != theirs.get(key):
+                wrong.append(f"{code} {key}: {theirs.get(key)} is not {ours.get(key)}")
+    return wrong

@@ -106,13 +106,14 @@ class Wire:
 
     async def kill(self) -> None:
         """Kill the server and have it back."""
-        await asyncio.to_thread(self._kill)
+        async with self._killing:
+            await asyncio.to_thread(self._kill)
 
     def _run(self) -> None:
         self._loop.run_until_complete(self._serve())
 
     async def _serve(self) -> None:
-        self._over = asyncio.Event()
+        self._over, self._killing = asyncio.Event(), asyncio.Lock()
         server = await asyncio.start_server(self._lead, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
