@@ -20,7 +20,7 @@ from candlewick.integrity.spans import common, join, within, without
 from candlewick.market import Market, Series, Span
 from candlewick.stores.grid import block_of
 from candlewick.stores.provenance import file_records
-from candlewick.stores.store import Reason, Rows, Source, StoreReader
+from candlewick.stores.store import Reason, Rows, Source, StoreReader, info_of
 
 
 def verify(certificate: Certificate, reader: StoreReader) -> list[Finding]:
@@ -63,7 +63,7 @@ class _Check:
         return self._reader.revisions(self._series)
 
     def findings(self) -> list[Finding]:
-        if self._series not in {one.series for one in self._reader.series(counted=False, symbol=self._series.symbol)}:
+        if info_of(self._reader, self._series) is None:
             return [self._finding("series", None, f"the store at {self._reader.location} does not hold it")]
         found = list(self._rows())
         rows_are_whole = not found

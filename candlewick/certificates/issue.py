@@ -18,7 +18,7 @@ from candlewick.integrity.halts import NEEDED, find_halts
 from candlewick.integrity.spans import join, without
 from candlewick.market import Interval, Market, Series, Span, format_time
 from candlewick.stores.provenance import TAKEN, FileRecord, file_records
-from candlewick.stores.store import FINAL_REASONS, Absence, Reason, Source, StoreReader
+from candlewick.stores.store import FINAL_REASONS, Absence, Reason, Source, StoreReader, info_of
 
 
 class Held(NamedTuple):
@@ -48,7 +48,7 @@ def range_for(reader: StoreReader, series: Series, span: Span | None) -> Span:
     Raises:
         UsageError: as `certify`.
     """
-    info = next((one for one in reader.series(counted=False, symbol=series.symbol) if one.series == series), None)
+    info = info_of(reader, series)
     interval = series.interval
     if info is None or info.first is None or info.last is None:
         if info is not None and span is not None:

@@ -27,7 +27,7 @@ from candlewick.reading.files import (
     sha256_of_rows,
 )
 from candlewick.stores.provenance import certificate_of, file_records, listing_of
-from candlewick.stores.store import ROW, Rows, StoreReader
+from candlewick.stores.store import ROW, Rows, StoreReader, info_of
 
 if TYPE_CHECKING:  # a tenth of a second of imports for those who export nothing
     import polars as pl
@@ -101,8 +101,8 @@ def _known(reader: StoreReader, series: Series, span: Span | None) -> Provenance
 def _months(reader: StoreReader, series: Series, span: Span | None) -> Iterator[_Month]:
     """The rows, month by month; months without any are left out."""
     start, end = span or _EVER
-    (info,) = (one for one in reader.series(counted=False, symbol=series.symbol) if one.series == series)
-    if info.first is None or info.last is None:
+    info = info_of(reader, series)
+    if info is None or info.first is None or info.last is None:
         return
     start, end = max(start, info.first), min(end, info.last + 1)
     month = np.datetime64(start, "us").astype("M8[M]")
@@ -169,9 +169,11 @@ def _export_months(
 
 def _ends(reader: StoreReader, series: Series, span: Span | None) -> tuple[int, int]:
     """The times of the first and of the last candle that may be written."""
-    (info,) = (one for one in reader.series(counted=False, symbol=series.symbol) if one.series == series)
+    info = info_of(reader, series)
     start, end = span or _EVER
-    return max(start, info.first or 0), min(end - 1, info.last or 0)
+    if info is None or info.first is None or info.last is None:
+        return start, end - 1
+    return max(start, info.first), min(end - 1, info.last)
 
 
 def _month_of(path: Path) -> str:

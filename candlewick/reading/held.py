@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from candlewick.exchanges.exchange import Columns
 from candlewick.market import Interval, Series, Span
-from candlewick.stores.store import StoreReader
+from candlewick.stores.store import StoreReader, info_of
 
 
 class Candles(Protocol):
@@ -41,10 +41,8 @@ class Stored:
 
 def bounds_of(reader: StoreReader, series: Series) -> Span | None:
     """From the first open time that is held of a series to just after the last, or None."""
-    for info in reader.series(counted=False, symbol=series.symbol):
-        if info.series == series and info.first is not None and info.last is not None:
-            return Span(info.first, info.last + 1)
-    return None
+    info = info_of(reader, series)
+    return None if info is None or info.first is None or info.last is None else Span(info.first, info.last + 1)
 
 
 def within(bounds: Span | None, start: int | None, end: int | None) -> Span:

@@ -22,7 +22,7 @@ from candlewick.market import HOUR, Interval, Series, Span, format_time
 from candlewick.services.holes import Holes
 from candlewick.services.recorder import Recorder
 from candlewick.services.status import RepairResult
-from candlewick.stores.store import Absence, Reason, Source, to_rows
+from candlewick.stores.store import Absence, Reason, Source, info_of, to_rows
 
 ASK_AGAIN_S = 60.0
 """Least time between the two askings that prove an absence,"""
@@ -368,7 +368,8 @@ class Repairer:
         )
 
         def keep() -> None:
-            first = next((one.first for one in store.series(counted=False, symbol=series.symbol) if one.series == series), None)
+            held = info_of(store, series)
+            first = None if held is None else held.first
             kept = [
                 Absence(part, one.reason, one.evidence)
                 for one in store.absences(series)

@@ -261,3 +261,9 @@ def to_row(number: int, source: Source, candle: Candle) -> tuple[int | float, ..
 def to_rows(number: int, source: Source, candles: Sequence[Candle]) -> Rows:
     """Candles of one series as rows."""
     return np.array([to_row(number, source, candle) for candle in candles], dtype=ROW)
+
+
+def info_of(reader: StoreReader, series: Series) -> SeriesInfo | None:
+    """What is held of one series, its rows not counted; None where it is not known."""
+    known = reader.series(counted=False, symbol=series.symbol)
+    return next((one for one in known if one.series == series), None)

@@ -85,7 +85,8 @@ async def nothing(_: Run) -> None:
     """Nothing happens."""
 
 
-def test_output_gets_what_is_held_at_first(store: Store, bench: Bench, small_loads: None) -> None:
+@pytest.mark.usefixtures("small_loads")
+def test_output_gets_what_is_held_at_first(store: Store, bench: Bench) -> None:
     """The first contact brings everything over: rows, reasons, states; in batches, and says so once."""
     fill(store)
     run = follow(store, bench, nothing)
@@ -184,7 +185,8 @@ def test_reasons_and_states_follow(store: Store, bench: Bench) -> None:
     assert same(bench, store)
 
 
-def test_large_write_is_brought_over_in_parts(store: Store, bench: Bench, small_loads: None) -> None:
+@pytest.mark.usefixtures("small_loads")
+def test_large_write_is_brought_over_in_parts(store: Store, bench: Bench) -> None:
     """One write of many loads fills none beyond its bounds, and moves the position only with its last part."""
 
     async def large(run: Run) -> None:
@@ -240,7 +242,8 @@ def without_poison(store: Store, bench: Bench) -> Contents:
     return expected
 
 
-def test_kill_at_any_step_loses_nothing(bench: Bench, small_loads: None) -> None:
+@pytest.mark.usefixtures("small_loads")
+def test_kill_at_any_step_loses_nothing(bench: Bench) -> None:
     """The process is killed in every step of a run, one after the other, and each time the next one has it all."""
     kill_at, finished = 0, False
     bench.save()
@@ -264,8 +267,9 @@ async def _busy_to_the_end(run: Run) -> None:
     await run.level()
 
 
+@pytest.mark.usefixtures("small_loads")
 @pytest.mark.parametrize("often", [0.1, 0.5])
-def test_failures_at_any_step_lose_nothing(store: Store, bench: Bench, small_loads: None, often: float) -> None:
+def test_failures_at_any_step_lose_nothing(store: Store, bench: Bench, often: float) -> None:
     """The output fails before or after what it does, again and again: it is tried again, and says so."""
     rng = random.Random(5)
     fill(store)
@@ -464,11 +468,10 @@ def test_position_of_another_output_keeps_the_log(store: Store) -> None:
     assert same(slow, store)
 
 
+@pytest.mark.usefixtures("small_loads")
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 12))])
 @pytest.mark.parametrize("kind", ["memory", "lmdb"])
-def test_whatever_happens_output_equals_store(
-    kind: str, seed: int, bench: Bench, tmp_path: Path, small_loads: None
-) -> None:
+def test_whatever_happens_output_equals_store(kind: str, seed: int, bench: Bench, tmp_path: Path) -> None:
     """Random writes, corrections, reasons, states, failures, kills and restarts: row by row the same in the end."""
     rng = random.Random(seed)
 

@@ -26,7 +26,7 @@ from candlewick.services.loading.rest import RestSource
 from candlewick.services.loading.series import SeriesLoad
 from candlewick.services.recorder import revision
 from candlewick.stores.provenance import certificate_of, keep_certificate
-from candlewick.stores.store import Reason, Store
+from candlewick.stores.store import Reason, Store, info_of
 
 T = TypeVar("T")
 
@@ -198,8 +198,8 @@ class Loader:
 
     def _certify(self, one: SeriesLoad) -> str:
         """The root of the certificate of all that is held; a new one only where something changed."""
-        info = next(each for each in self.store.series(counted=False, symbol=one.series.symbol) if each.series == one.series)
-        if info.first is None or info.last is None:
+        info = info_of(self.store, one.series)
+        if info is None or info.first is None or info.last is None:
             return ""
         kept = certificate_of(self.store, one.series)
         if kept is not None and not one.need:

@@ -27,7 +27,7 @@ from candlewick.stores.provenance import (
     keep_rebuilt_spans,
     rebuilt_spans,
 )
-from candlewick.stores.store import ROW, VALUES, Rows, Source, Store, StoreReader, WriteResult
+from candlewick.stores.store import ROW, VALUES, Rows, Source, Store, StoreReader, WriteResult, info_of
 
 NAMED = 10
 """Candles that differ which are named one by one."""
@@ -145,7 +145,7 @@ class RebuiltSeries:
 
     def certify(self, store: Store) -> str:
         """The root of the certificate of all that is held; a new one only where files were read."""
-        info = next((each for each in store.series(counted=False, symbol=self.series.symbol) if each.series == self.series), None)
+        info = info_of(store, self.series)
         if info is None or info.first is None or info.last is None:
             return ""
         kept = certificate_of(store, self.series)

@@ -23,7 +23,7 @@ from candlewick.services.loading.need import needed, unheld
 from candlewick.services.loading.parts import Found
 from candlewick.services.loading.rest import RestSource
 from candlewick.stores.provenance import TAKEN, FileRecord, Listing, file_records, keep_listing, listing_of
-from candlewick.stores.store import Reason, Store, StoreReader
+from candlewick.stores.store import Reason, Store, StoreReader, info_of
 
 LONG_GONE = 3 * DAY
 """What has made no candle for so long, and does not trade by the exchange's word, is delisted: halts are shorter."""
@@ -191,8 +191,9 @@ class SeriesLoad:
         unasked = self.unasked
         if self._begins_here and not self.trading.first:
             # Nobody said when it began: what lies before its first candle may be anything.
-            held = next((one.first for one in store.series(counted=False, symbol=self.series.symbol) if one.series == self.series), None)
-            unasked = join([*unasked, Span(-_FOREVER, _FOREVER if held is None else held)])
+            held = info_of(store, self.series)
+            first = None if held is None else held.first
+            unasked = join([*unasked, Span(-_FOREVER, _FOREVER if first is None else first)])
         found = sort_holes(self.series.interval, holes, self.asked, unasked, self.trading, self._now)
         kept = store.absences(self.series)
         new = merged(kept, found.absences, self.need, without(self.need, holes))
