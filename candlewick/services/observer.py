@@ -70,13 +70,20 @@ class Observer:
         """How many errors there were in the last 24 hours of market time."""
         return self._errors.count(self._clock.now())
 
-    def started(self, settings: Settings, url: str, *, feeds: bool = False) -> None:
-        """Say that a run begins, with what, where it shows itself, and which database it feeds if it does."""
-        fields = {
+    def started(self, settings: Settings, url: str, *, takes_in: bool = True, shares: bool = False) -> None:
+        """Say that a service begins, with what, and where it shows itself.
+
+        `takes_in`: it has streams and a record of its own; `shares`: it works on the shared database.
+        """
+        fields: dict[str, object] = {
             "version": __version__, "exchange": settings.exchange, "market": settings.market.value,
             "symbols": list(settings.symbols), "intervals": [one.code for one in settings.intervals],
-            "streams": [one.value for one in settings.streams], "store": masked(settings.record), "url": url,
-        } | ({"database": masked(settings.database_url)} if feeds else {})  # fmt: skip
+        }  # fmt: skip
+        if takes_in:
+            fields |= {"streams": [one.value for one in settings.streams], "store": masked(settings.record)}
+        fields["url"] = url
+        if shares:
+            fields["database"] = masked(settings.database_url)
         self._write(logging.INFO, f"candlewick {__version__} started; health and metrics at {url}", fields)
 
     def stopped(self) -> None:

@@ -336,7 +336,7 @@ async def run(settings: Settings, serve: Serve, *, feeds: bool = False) -> int:
         )
         server = await serve(one, settings)
         store.announce(server.url)
-        one.observer.started(settings, server.url, feeds=feeds)
+        one.observer.started(settings, server.url, shares=feeds)
         await _until_told(one)
     finally:
         if server is not None:

@@ -38,7 +38,7 @@ async def run(settings: Settings, serve: Serve) -> int:
     running: asyncio.Task[None] | None = None
     try:
         server = await serve(handler, settings)
-        handler.observer.started(settings, server.url)
+        handler.observer.started(settings, server.url, takes_in=False, shares=True)
         running = loop.create_task(handler.run())
         stopping = loop.create_task(handler.told_to_stop.wait())
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)

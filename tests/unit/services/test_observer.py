@@ -187,13 +187,22 @@ def test_write_to_an_output_is_told_with_count_duration_and_total(log: io.String
 def test_start_names_what_runs_without_its_secrets(log: io.StringIO) -> None:
     """The first line says what is followed and where, and masks the store's password."""
     settings = Settings(store="postgresql://u:hidden@h/d", local_store="lmdb:///data", control_token="hidden")
-    Observer(ManualClock(NOW)).started(settings, "http://127.0.0.1:8080", feeds=True)
+    Observer(ManualClock(NOW)).started(settings, "http://127.0.0.1:8080", shares=True)
     (line,) = lines(log)
     assert line["symbols"] == ["BTCUSDT"]
     assert line["url"] == "http://127.0.0.1:8080"
     assert line["store"] == "lmdb:///data"
     assert line["database"].startswith("postgresql://u:***@h/d")
     assert "hidden" not in log.getvalue()
+
+
+def test_start_of_a_service_without_streams_names_the_database_alone(log: io.StringIO) -> None:
+    """What takes in nothing has neither streams nor a record of its own to name."""
+    settings = Settings(store="postgresql://u:hidden@h/d", local_store="lmdb:///data")
+    Observer(ManualClock(NOW)).started(settings, "http://127.0.0.1:9000", takes_in=False, shares=True)
+    (line,) = lines(log)
+    assert not {"streams", "store"} & set(line)
+    assert line["database"].startswith("postgresql://u:***@h/d")
 
 
 def test_libraries_log_in_the_same_form(log: io.StringIO) -> None:
