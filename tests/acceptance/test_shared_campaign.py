@@ -12,9 +12,10 @@ import asyncpg
 import msgspec
 import pytest
 
+import candlewick
 from candlewick.analysis.resample import resample
 from candlewick.clock import SystemClock
-from candlewick.errors import OutputError
+from candlewick.errors import OutputDown, OutputError
 from candlewick.market import MINUTE, Interval, Span
 from candlewick.outputs import feed
 from candlewick.outputs.output import Batch, Position
@@ -22,7 +23,21 @@ from candlewick.stores.lmdb import LmdbStore
 from candlewick.stores.memory import MemoryStore
 from candlewick.stores.postgres.connection import Limits
 from candlewick.stores.store import Absence, Reason, Source
-from tests.acceptance.feeding import query
+from tests.acceptance.feeder_under_fire import (
+    FOLLOWED,
+    INTERVALS,
+    OLD,
+    SYMBOLS,
+    Range,
+    hold_history,
+    is_whole,
+    market_now,
+    memory_mb,
+    past,
+    write_faults,
+)
+from tests.acceptance.feeding import feeding, health, query, wait_until_level
+from tests.acceptance.processes import Child, ask, simulated, url_of, wait_for
 from tests.acceptance.sharing import CURE, MINUTES, POISON, SERIES, START, MortalOutput, Story, audit, positions_of
 from tests.acceptance.wire import Break, Cut, Wire
 from tests.conftest import execute, migrated
@@ -30,7 +45,7 @@ from tests.contracts.output_bench import MANY_S, Faults, Run, run_killed
 from tests.servers.postgres import PostgresServer
 
 HOWS = (
-    *(Break.BEFORE, Break.HALF, Break.AFTER) * 3, *(Break.LATE,) * 3, Break.ORPHANED, Break.KILLED,
+    *(Break.BEFORE, Break.HALF, Break.AFTER) * 3, *(Break.LATE,) * 3, Break.ORPHANED, Break.STUCK, Break.KILLED,
 )  # fmt: skip
 
 
@@ -160,6 +175,28 @@ def test_stop_is_a_stop_while_the_wire_breaks(schema_url: str, postgres_server: 
         assert len(wire.broken) >= 3
 
 
+def test_connection_lost_while_it_takes_no_more_is_noticed(schema_url: str, postgres_server: PostgresServer) -> None:
+    """Many candles are on their way, the network takes no more of them, and then it is gone: the write fails at once."""
+    batch = Batch(past(0, 100_000, START), {0: OLD}, {}, {}, Position(1), fresh=True)
+
+    async def write(wire: Wire) -> None:
+        output = MortalOutput(wire.url(schema_url), clock=SystemClock())
+        await output.open("store")
+        cuts = iter([Cut(50, Break.STUCK, 0.3)])
+        wire.arm(lambda: next(cuts, None))
+        async with asyncio.timeout(20.0):
+            with pytest.raises(OutputDown):
+                await output.write(batch)
+            assert await output.open("store") is None
+            assert await output.write(batch._replace(rows=batch.rows[:10])) == []
+        await output.close()
+
+    with Wire(postgres_server.port, kill=postgres_server.kill) as wire:
+        asyncio.run(write(wire))
+        assert [how for _, how in wire.broken] == [Break.STUCK]
+    assert query(schema_url, "SELECT count(*) FROM candles")[0][0] == 10
+
+
 def test_commit_of_who_is_gone_changes_nothing_later(schema_url: str, postgres_server: PostgresServer) -> None:
     """A process dies whose COMMIT is still on its way, and the next one begins: what that one writes is what stays."""
     store, key = MemoryStore(), "certificate:one"
@@ -258,7 +295,101 @@ def _wrong_aggregates(store: LmdbStore, url: str) -> list[str]:
             columns = [made.columns[name].tolist() for name in _COMPARED]
             for time_, *values in zip(*columns, made.rows_in.tolist(), strict=True):
                 ours[str(series.market), series.symbol, time_] = tuple(values)
-        for key in ours.keys() | theirs.keys():
-            if ours.get(key) != theirs.get(key):
-                wrong.append(f"{code} {key}: {theirs.get(key)} is not {ours.get(key)}")
+        wrong += [
+            f"{code} {key}: {theirs.get(key)} is not {ours.get(key)}"
+            for key in ours.keys() | theirs.keys()
+            if ours.get(key) != theirs.get(key)
+        ]
     return wrong
+
+
+def _fire(folder: Path, server: PostgresServer, database: str, seed: int, hits: int, rows: int) -> Range:
+    """Hit a feeder and its database so many times; what the record holds is in the database then, once."""
+    record, script = folder / "record", write_faults(folder / "faults.json")
+    words = ("--speed", "60", "--seed", str(seed), "--symbols", ",".join(SYMBOLS), "--faults", str(script))
+    with simulated(folder / "exchange", *words) as place:
+        hold_history(record, rows, market_now(place))
+        settings = feeding(place, record, database, SYMBOLS=",".join(SYMBOLS), INTERVALS=",".join(INTERVALS))
+        fire = Range(folder, settings, server, database, seed)
+        try:
+            fire.hit(min(hits, 4), calm=0.0)
+            fire.hit(hits - 4)
+            fire.settle(record)
+        finally:
+            fire.feeder.kill()
+    store = LmdbStore.open(record, write=False)
+    found = audit(store, database)
+    store.close()
+    assert found.wrong == [], f"seed {seed}, {fire.hits}"
+    assert found.rows > rows
+    assert _different_frames(record, database) == []
+    return fire
+
+
+def _different_frames(record: Path, database: str) -> list[str]:
+    """Series whose candles are others to who opens the one and the other."""
+    with candlewick.open(f"lmdb://{record}") as ours, candlewick.open(database) as theirs:
+        return [
+            str(series)
+            for series in (*FOLLOWED, OLD)
+            if not ours.candles(series.symbol, series.interval.code).equals(
+                theirs.candles(series.symbol, series.interval.code)
+            )
+        ]
+
+
+def test_feeder_under_fire_loses_nothing(tmp_path: Path, database_url: str, postgres_server: PostgresServer) -> None:
+    """Four hits at feeder and server: every row of the record is in the database once, every gap resolved."""
+    fire = _fire(tmp_path, postgres_server, database_url, seed=1, hits=4, rows=60_000)
+    assert fire.hits.total() == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2, 6))
+def test_sixty_hits_lose_nothing(tmp_path: Path, database_url: str, postgres_server: PostgresServer, seed: int) -> None:
+    """Four times fifteen, the first of them while the history that was held before is brought over."""
+    fire = _fire(tmp_path, postgres_server, database_url, seed=seed, hits=15, rows=250_000)
+    assert fire.hits.total() == 15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("restarted", [False, True])
+def test_ten_minutes_without_the_database_cost_no_memory(
+    tmp_path: Path, database_url: str, postgres_server: PostgresServer, restarted: bool
+) -> None:
+    """The feeder says what is wrong, holds no more memory than before, killed meanwhile or not, and catches up."""
+    record = tmp_path / "record"
+    with simulated(tmp_path / "exchange", "--speed", "60", "--symbols", ",".join(SYMBOLS)) as place:
+        settings = feeding(place, record, database_url, SYMBOLS=",".join(SYMBOLS), INTERVALS=",".join(INTERVALS))
+        feeder = Child(tmp_path, "feeder", **settings)
+        try:
+            wait_until_level(feeder)
+            before = most = memory_mb(feeder)
+            postgres_server.kill()
+            began = market_now(place)
+            while market_now(place) < began + 10 * MINUTE:
+                if restarted and market_now(place) > began + 5 * MINUTE:
+                    feeder.kill()
+                    feeder, restarted = Child(tmp_path, "feeder", **settings), False
+                    url_of(feeder)
+                most = max(most, memory_mb(feeder))
+                time.sleep(0.1)
+            document = health(feeder)
+            assert (document["status"], document["database_status"]) == ("degraded", "disconnected")
+            assert any("postgresql" in reason for reason in document["reasons"])
+            assert document["outputs"][0]["error"]
+            assert document["outputs"][0]["behind_rows"] >= 2 * 9 * 60
+            assert ask(f"{url_of(feeder)}/ready")[0] == 503
+            postgres_server.start()
+            wait_until_level(feeder)
+            most = max(most, memory_mb(feeder))
+            wait_for(lambda: is_whole(record), feeder)
+            assert feeder.stop() == 0
+        finally:
+            feeder.kill()
+    store = LmdbStore.open(record, write=False)
+    found = audit(store, database_url)
+    store.close()
+    assert found.wrong == []
+    assert found.rows > 2 * 10 * 60
+    assert most < min(before + 40, 150)

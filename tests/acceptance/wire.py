@@ -22,6 +22,8 @@ class Break(StrEnum):
     """As before, but a statement arrives all the same when its sender is long gone and may have begun anew."""
     ORPHANED = "orphaned"
     """As before, but for a while the server does not notice that nobody is there."""
+    STUCK = "stuck"
+    """For a while nothing is taken from who sends, then it breaks."""
     KILLED = "killed"
     """The server is killed and started again at the piece."""
 
@@ -179,6 +181,8 @@ class _Link:
         self._is_over = True
         if cut.how is Break.KILLED:
             await self._wire.kill()
+        elif cut.how is Break.STUCK:
+            await asyncio.sleep(cut.wait_s)  # noqa: TID251 - a network has no Clock
         elif cut.how in {Break.LATE, Break.ORPHANED} and up:
             self._client.transport.abort()
             self._wire.spawn(self._leave(piece if cut.how is Break.LATE else b"", cut.wait_s))

@@ -1,13 +1,15 @@
 """Writing candles into the shared database by the write rule (`stores.rule`), fast and beside other writers.
 
-A few rows go in one statement. Many go by COPY: straight into the table where nothing is held of their series and range,
-else into a table of this session, to be compared with what is held once; only what is missing or differs is written.
+A few rows go in one statement. Many go by COPY: into partitions of their own where their week has none, and straight
+into the table where nothing is held of their series and range. Else they are compared with what is held, here or in a
+table of the session; only what is missing or differs is written.
 Another writer may come in between at any moment: what is about to be replaced is replaced only if it is still what it
 was compared with, and what was written meanwhile is compared again.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -15,9 +17,10 @@ import asyncpg
 import numpy as np
 
 from candlewick.errors import StoreDown, UsageError
-from candlewick.market import DAY, Series
+from candlewick.market import Series
 from candlewick.stores import rule
-from candlewick.stores.postgres import statements
+from candlewick.stores.postgres import statements, weeks
+from candlewick.stores.postgres.compare import compare, is_dense
 from candlewick.stores.postgres.rows import COLUMNS, NUMERICS, copy_parts
 from candlewick.stores.store import Rows
 
@@ -25,7 +28,6 @@ FEW = 2_500
 """Up to so many rows one statement is faster than COPY."""
 
 _COUNTED = 100
-_WEEK, _MONDAY = 7 * DAY, 4 * DAY
 _ROUNDS = 5  # of comparing again because of another writer
 
 
@@ -49,7 +51,6 @@ async def merge(connection: asyncpg.Connection, rows: Rows, series: Mapping[int,
     total = Merged(0, 0, 0)
     async with _within(connection):
         for part in rule.rounds(rows) if len(rows) else []:
-            await _make_partitions(connection, part)
             way = _merge_few if len(part) <= FEW else _merge_many
             total = _sum(total, await way(connection, part, series))
     return total
@@ -60,7 +61,6 @@ async def merge_fresh(connection: asyncpg.Connection, rows: Rows, series: Mappin
     total = Merged(0, 0, 0)
     async with _within(connection):
         for part in rule.rounds(rows) if len(rows) else []:
-            await _make_partitions(connection, part)
             total = _sum(total, await _merge_many(connection, part, series))
     return total
 
@@ -86,15 +86,8 @@ def arrays(rows: Rows, series: Mapping[int, Series]) -> list[list[str] | list[in
     ]
 
 
-async def _make_partitions(connection: asyncpg.Connection, rows: Rows) -> None:
-    """Have partitions for the weeks in which rows open, and for no others."""
-    weeks = np.unique((rows["open_time"] - _MONDAY) // _WEEK)
-    for run in np.split(weeks, np.flatnonzero(np.diff(weeks) > 1) + 1):
-        first, last = int(run[0]) * _WEEK + _MONDAY, int(run[-1]) * _WEEK + _MONDAY
-        await connection.execute(statements.PARTITIONS, first, last + 1)
-
-
 async def _merge_few(connection: asyncpg.Connection, rows: Rows, series: Mapping[int, Series]) -> Merged:
+    await weeks.make(connection, rows)
     inserted = await connection.fetchval(statements.INSERT_GIVEN, *arrays(rows, series))
     if inserted == len(rows):
         return Merged(inserted, 0, 0)
@@ -103,21 +96,33 @@ async def _merge_few(connection: asyncpg.Connection, rows: Rows, series: Mapping
 
 
 async def _merge_many(connection: asyncpg.Connection, rows: Rows, series: Mapping[int, Series]) -> Merged:
+    async def copy(part: Rows, table: str) -> None:
+        await _copy(connection, part, series, table)
+
+    inserted, rows = await weeks.fill_new(connection, rows, copy)
+    if not len(rows):
+        return Merged(inserted, 0, 0)
+    await weeks.make(connection, rows)
     runs = _runs(rows)
     held = {number - 1 for (number,) in await connection.fetch(statements.HELD_RANGES, *_ranges(runs, series))}
-    fresh = [run for at, run in enumerate(runs) if at not in held]
-    rest = [run for at, run in enumerate(runs) if at in held]
-    inserted = 0
-    if fresh:
-        new = np.concatenate(fresh)
-        try:
-            async with connection.transaction():
-                await _copy(connection, new, series, "candles")
-            inserted = len(new)
-        except asyncpg.UniqueViolationError:  # somebody wrote some of them meanwhile
-            rest = runs
-    settled = await _settle(connection, np.concatenate(rest), series) if rest else Merged(0, 0, 0)
-    return _sum(Merged(inserted, 0, 0), settled)
+    missing, unclear = [run for at, run in enumerate(runs) if at not in held], []
+    for run in (runs[at] for at in sorted(held)):
+        if is_dense(run, series):
+            compared = await compare(connection, run, series)
+            missing.append(compared.missing)
+            unclear.append(compared.replacing)
+        else:
+            unclear.append(run)
+    new = np.concatenate([*missing, rows[:0]])
+    try:
+        async with connection.transaction():
+            await copy(new, "candles")
+    except asyncpg.UniqueViolationError:  # somebody wrote some of them meanwhile
+        unclear, new = unclear + missing, rows[:0]
+    rest = np.concatenate([*unclear, rows[:0]])
+    settled = await _settle(connection, rest, series) if len(rest) else Merged(0, 0, 0)
+    others = len(rows) - len(new) - len(rest)
+    return Merged(inserted + len(new) + settled.inserted, settled.changed, settled.unchanged + others)
 
 
 async def _settle(connection: asyncpg.Connection, rows: Rows, series: Mapping[int, Series]) -> Merged:
@@ -153,7 +158,28 @@ async def _copy(
         for part in copy_parts(rows, series):
             yield part
 
-    await connection.copy_to_table(table, source=parts(), columns=COLUMNS, schema_name=schema, format="binary")
+    async with _while_connected(connection):
+        await connection.copy_to_table(table, source=parts(), columns=COLUMNS, schema_name=schema, format="binary")
+
+
+@asynccontextmanager
+async def _while_connected(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    """Ends what is inside with TimeoutError once the connection is lost: COPY would wait for ever to go on writing."""
+    limit = asyncio.timeout(None)
+    is_inside = True
+
+    def end(_: object) -> None:
+        if is_inside:
+            limit.reschedule(0.0)
+
+    connection.add_termination_listener(end)
+    try:
+        async with limit:
+            yield
+    finally:
+        is_inside = False
+        with suppress(asyncpg.InterfaceError):  # the pool has taken it back, lost as it is
+            connection.remove_termination_listener(end)
 
 
 def _within(connection: asyncpg.Connection) -> AbstractAsyncContextManager[object]:
