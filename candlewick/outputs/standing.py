@@ -20,8 +20,8 @@ from candlewick.stores.store import Store, StoreReader
 
 FORGOTTEN_AFTER = 7 * DAY
 """An output that nobody ran for so long holds the log no more; when it is back it gets everything anew."""
-DROP_AT_ONCE = 5_000
-"""Entries of the log dropped in one transaction: live candles wait that long."""
+DROP_AT_ONCE = 1_000
+"""Writes dropped from the log in one transaction: live candles wait that long."""
 
 _PREFIX = "output:"
 
@@ -82,9 +82,7 @@ def drop(store: Store, now: int) -> bool:
     through = min(needed, default=last)
     if through < first:
         return False
-    some = store.changes(first - 1, DROP_AT_ONCE)
-    store.drop_changes(min(through, some[-1].sequence) if some else through)
-    return bool(some) and some[-1].sequence < through
+    return store.drop_changes(through, DROP_AT_ONCE)
 
 
 def _all(store: StoreReader) -> Iterator[tuple[str, Standing]]:

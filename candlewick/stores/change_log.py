@@ -5,7 +5,7 @@ An output that follows the log reads what stands there by then (`store.Change`).
 
 import secrets
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from candlewick.market import Series, Span
 from candlewick.stores.checksum import Bytes, checksum
 from candlewick.stores.grid import Int64s
-from candlewick.stores.store import Change, ChangeKind, ChangeRange, Rows
+from candlewick.stores.store import OTHER_ROWS, SPAN, Change, ChangeKind, ChangeRange, Rows, Touched
 from candlewick.stores.tables import SEQUENCE_KEY
 
 ENTRY = np.dtype([("series", "<u4"), ("rows", "<u4"), ("first", "<i8"), ("last", "<i8")])
@@ -31,6 +31,7 @@ DROPPED = b"dropped"
 
 _HEADER = struct.Struct("<I4xBB2xI")  # checksum of everything from byte 8 on; version, kind, number of entries or bytes
 _ROW_ENTRY = struct.Struct("<IIqq")
+_ROWS_ENTRY = struct.Struct("<4xI16x")  # how many rows, of an entry
 _VERSION = 1
 _CHECKED_FROM = 8
 _SKIP = 1 << 40
@@ -107,27 +108,66 @@ def read(txn: Any, database: Any, after: int, limit: int, series: Sequence[Serie
         ValueError: a value is not what was written; says which.
     """
     found: list[Change] = []
-    with txn.cursor(db=database) as cursor:
-        if not cursor.set_range(SEQUENCE_KEY.pack(max(0, after + 1))):
-            return found
-        for key, value in cursor:
-            sequence = SEQUENCE_KEY.unpack(key)[0]
-            try:
-                found.extend(_unpacked(sequence, value, series))
-            except ValueError as error:
-                raise ValueError(f"entry {sequence} of the log of changes: {error}") from None
-            if len(found) >= limit:
-                break
+    for sequence, kind, count, value in _values(txn, database, after):
+        found.extend(_unpacked(sequence, kind, count, value, series))
+        if len(found) >= limit:
+            break
     return found
 
 
-def drop(txn: Any, meta: Any, database: Any, through: int) -> None:  # noqa: ANN401  # lmdb's own
-    """Forget values up to and with `through`."""
+def touched(
+    txn: Any,  # noqa: ANN401  # lmdb's own
+    database: Any,  # noqa: ANN401  # lmdb's own
+    after: int,
+    rows: int,
+    through: int | None,
+    series: Sequence[Series],
+) -> Touched:
+    """What logged writes touched (`StoreReader.touched`).
+
+    Raises:
+        ValueError: a value is not what was written; says which.
+    """
+    reached, kept, others = after, 0, 0
+    bodies: list[bytes] = []
+    absences: dict[int, None] = {}
+    states: dict[str, None] = {}
+    for sequence, kind, count, value in _values(txn, database, after):
+        if through is not None and sequence > through:
+            break
+        reached = sequence
+        if kind == ChangeKind.ROWS:
+            body = bytes(value[_HEADER.size : _HEADER.size + count * ENTRY.itemsize])
+            bodies.append(body)
+            kept += sum(each for (each,) in _ROWS_ENTRY.iter_unpack(body))
+        elif kind == ChangeKind.ABSENCES:
+            absences |= dict.fromkeys(np.frombuffer(value, ENTRY, count, _HEADER.size)["series"].tolist())
+            others += OTHER_ROWS
+        else:
+            states |= dict.fromkeys(_keys(value, count))
+            others += OTHER_ROWS
+        if kept + others >= rows:
+            break
+    entries = np.frombuffer(b"".join(bodies), ENTRY)
+    spans = np.empty(len(entries), SPAN)
+    spans["series"], spans["start"], spans["end"] = entries["series"], entries["first"], entries["last"] + 1
+    return Touched(reached, kept, spans, [series[number] for number in absences], list(states))
+
+
+def drop(txn: Any, meta: Any, database: Any, through: int, most: int | None) -> bool:  # noqa: ANN401  # lmdb's own
+    """Forget values up to and with `through`, at most so many; whether some of them are left."""
+    dropped, count = through, 0
     with txn.cursor(db=database) as cursor:
         there = cursor.first()
-        while there and SEQUENCE_KEY.unpack(cursor.key())[0] <= through:
+        while there and (sequence := SEQUENCE_KEY.unpack(cursor.key())[0]) <= through:
+            if count == most:
+                break
+            dropped, count = sequence, count + 1
             there = cursor.delete() and cursor.first()
-    txn.put(DROPPED, str(through).encode(), db=meta)
+        else:
+            dropped = through
+    txn.put(DROPPED, str(dropped).encode(), db=meta)
+    return dropped < through
 
 
 def _packed(kind: ChangeKind, count: int, body: bytes) -> bytes:
@@ -136,17 +176,36 @@ def _packed(kind: ChangeKind, count: int, body: bytes) -> bytes:
     return bytes(value)
 
 
-def _unpacked(sequence: int, value: Bytes, series: Sequence[Series]) -> Iterable[Change]:
+def _values(txn: Any, database: Any, after: int) -> Iterator[tuple[int, int, int, Bytes]]:  # noqa: ANN401  # lmdb's own
+    """Every value above `after`, checked: its sequence, its kind, its count, and itself."""
+    with txn.cursor(db=database) as cursor:
+        if not cursor.set_range(SEQUENCE_KEY.pack(max(0, after + 1))):
+            return
+        for key, value in cursor:
+            sequence = SEQUENCE_KEY.unpack(key)[0]
+            if wrong := _wrong(value):
+                raise ValueError(f"entry {sequence} of the log of changes: {wrong}")
+            _, _, kind, count = _HEADER.unpack_from(value)
+            yield sequence, kind, count, value
+
+
+def _wrong(value: Bytes) -> str | None:
+    """What is wrong with a value, if it is not what was written."""
     if len(value) < _HEADER.size or len(value) % 8:
-        raise ValueError(f"it is {len(value)} bytes long")
-    expected, version, kind, count = _HEADER.unpack_from(value)
+        return f"it is {len(value)} bytes long"
+    expected, version, _, _ = _HEADER.unpack_from(value)
     if checksum(memoryview(value)[_CHECKED_FROM:]) != expected:
-        raise ValueError("its checksum does not match")
-    if version != _VERSION:
-        raise ValueError(f"it has version {version}")
+        return "its checksum does not match"
+    return None if version == _VERSION else f"it has version {version}"
+
+
+def _keys(value: Bytes, size: int) -> list[str]:
+    return msgspec.msgpack.decode(memoryview(value)[_HEADER.size : _HEADER.size + size], type=list[str])
+
+
+def _unpacked(sequence: int, kind: int, count: int, value: Bytes, series: Sequence[Series]) -> list[Change]:
     if kind == ChangeKind.STATE:
-        keys = msgspec.msgpack.decode(memoryview(value)[_HEADER.size : _HEADER.size + count], type=list[str])
-        return [Change(sequence, ChangeKind.STATE, None, None, 0, key) for key in keys]
+        return [Change(sequence, ChangeKind.STATE, None, None, 0, key) for key in _keys(value, count)]
     entries = np.frombuffer(value, ENTRY, count, _HEADER.size).tolist()
     if kind == ChangeKind.ABSENCES:
         return [Change(sequence, ChangeKind.ABSENCES, series[number], None, 0, "") for number, *_ in entries]

@@ -194,16 +194,17 @@ class LmdbStore(LmdbReader):
             self._environment.log_changes()
             return self._state.log.last
 
-    def drop_changes(self, through: int) -> None:
-        """Forget the log up to and with this sequence."""
+    def drop_changes(self, through: int, most: int | None = None) -> bool:
+        """Forget the log up to and with this sequence, `most` writes at once; whether some are left."""
         with self._writing:
             self._check_open()
             databases = self._environment.databases
             through = min(through, self._state.log.last)
-            if CHANGES in databases and through >= self.change_range().first:
-                self._environment.commit(
-                    lambda txn: change_log.drop(txn, databases["meta"], databases[CHANGES], through)
-                )
+            if CHANGES not in databases or through < self.change_range().first:
+                return False
+            return self._environment.commit(
+                lambda txn: change_log.drop(txn, databases["meta"], databases[CHANGES], through, most)
+            )
 
     def quarantine(self, entries: Sequence[Quarantined]) -> None:
         """Keep entries; the oldest beyond 10,000 are dropped."""

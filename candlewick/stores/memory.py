@@ -4,6 +4,7 @@ import threading
 import uuid
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from candlewick.stores.change_log import APART, entries_of
 from candlewick.stores.rule import Outcome
 from candlewick.stores.store import (
     LOGGED_STATES,
+    OTHER_ROWS,
     ROW,
+    SPAN,
     Absence,
     Change,
     ChangeKind,
@@ -24,6 +27,8 @@ from candlewick.stores.store import (
     Quarantined,
     Rows,
     SeriesInfo,
+    Spans,
+    Touched,
     WriteResult,
 )
 
@@ -238,12 +243,45 @@ class MemoryStore:
                 return known[start:]
             return known[start : bisect_right(known, known[start + max(limit, 1) - 1].sequence, key=_sequence)]
 
-    def drop_changes(self, through: int) -> None:
-        """Forget the log up to and with this sequence."""
+    def touched(self, after: int, rows: int, through: int | None = None) -> Touched:
+        """What logged writes above `after` touched (`StoreReader.touched`)."""
         with self._opened():
-            if self._changes is not None:
-                del self._changes[: bisect_right(self._changes, through, key=_sequence)]
-                self._range = self._range._replace(first=max(self._range.first, min(through, self._range.last) + 1))
+            known = (self._changes or [])[bisect_right(self._changes or [], after, key=_sequence) :]
+            some: list[Change] = []
+            kept = others = 0
+            for sequence, group in groupby(known, _sequence):
+                if kept + others >= rows or sequence > (self._range.last if through is None else through):
+                    break
+                write = list(group)
+                some += write
+                kept += sum(change.rows for change in write)
+                others += OTHER_ROWS if write[0].kind is not ChangeKind.ROWS else 0
+            spans = [(self._numbers[one.series], *one.span) for one in some if one.series is not None and one.span]
+            absences = dict.fromkeys(one.series for one in some if one.kind is ChangeKind.ABSENCES and one.series)
+            states = dict.fromkeys(one.key for one in some if one.kind is ChangeKind.STATE)
+            reached = some[-1].sequence if some else after
+            return Touched(reached, kept, np.array(spans, SPAN), list(absences), list(states))
+
+    def read_spans(self, spans: Spans) -> Rows:
+        """Rows of all spans, as they stand at one moment (`StoreReader.read_spans`)."""
+        with self._opened():
+            parts = []
+            for number, start, end in spans.tolist():
+                first, stop = np.searchsorted(self._rows[number]["open_time"], (start, end))
+                parts.append(self._rows[number][first:stop])
+        return np.concatenate([*parts, np.empty(0, ROW)])
+
+    def drop_changes(self, through: int, most: int | None = None) -> bool:
+        """Forget the log up to and with this sequence, `most` writes at once; whether some are left."""
+        with self._opened():
+            if self._changes is None:
+                return False
+            through = min(through, self._range.last)
+            sequences = list(dict.fromkeys(one.sequence for one in self._changes if one.sequence <= through))
+            dropped = through if most is None or len(sequences) <= most else sequences[most - 1]
+            del self._changes[: bisect_right(self._changes, dropped, key=_sequence)]
+            self._range = self._range._replace(first=max(self._range.first, dropped + 1))
+            return dropped < through
 
     def close(self) -> None:
         """Let go of it; idempotent."""

@@ -1,8 +1,10 @@
 """Reading an LMDB store: the blocks and the journal of one snapshot, merged."""
 
+import itertools
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +19,22 @@ from candlewick.stores.environment import CHANGES, Environment, share
 from candlewick.stores.journal import Journal, View
 from candlewick.stores.pages import PAGES
 from candlewick.stores.plan import Piece, Plan, fill
-from candlewick.stores.store import ROW, Absence, Change, ChangeRange, Quarantined, Rows, SeriesInfo
+from candlewick.stores.store import (
+    ROW,
+    SPAN,
+    Absence,
+    Change,
+    ChangeRange,
+    Quarantined,
+    Rows,
+    SeriesInfo,
+    Spans,
+    Touched,
+)
 from candlewick.stores.tables import NO_TOTALS, NUMBER_KEY, TOTALS, read_series, read_totals
+
+_NEVER = (1 << 63) - 1  # a journal entry that no series is folded beyond
+_NO_ROWS: Rows = np.empty(0, ROW)
 
 
 class _Snapshot(NamedTuple):
@@ -182,6 +198,35 @@ class LmdbReader:
             except ValueError as error:
                 raise self._damaged(str(error)) from None
 
+    def touched(self, after: int, rows: int, through: int | None = None) -> Touched:
+        """What logged writes above `after` touched (`StoreReader.touched`)."""
+        self._check_open()
+        if not self._environment.find_changes():
+            return Touched(after, 0, np.empty(0, SPAN), [], [])
+        with self._snapshot() as snapshot:
+            known, database = list(self._numbers), snapshot.databases[CHANGES]
+            try:
+                return change_log.touched(snapshot.txn, database, after, rows, through, known)
+            except ValueError as error:
+                raise self._damaged(str(error)) from None
+
+    def read_spans(self, spans: Spans) -> Rows:
+        """Rows of all spans, span after span, as they stand at one moment (`StoreReader.read_spans`)."""
+        wanted = itertools.groupby(spans.tolist(), itemgetter(0))
+        with self._snapshot() as snapshot:
+            known = list(self._numbers)
+            recent = self._recent(snapshot, np.unique(spans["series"]).tolist(), len(known))
+            found: list[tuple[int, list[Piece]]] = []
+            for number, some in wanted:
+                plan = self._plan(snapshot, known[number], number, recent.get(number, _NO_ROWS))
+                found.append((number, [piece for _, start, end in some for piece in plan.pieces(start, end, None)]))
+            sizes = [sum(piece.length for piece in pieces) for _, pieces in found]
+            rows = np.empty(sum(sizes), ROW)
+            for (number, pieces), size, end in zip(found, sizes, itertools.accumulate(sizes), strict=True):
+                part = rows[end - size : end]
+                fill(pieces, {name: part[name] for name in ROW.names or ()}, number, known[number].interval)
+        return rows
+
     def close(self) -> None:
         """Let go of it; idempotent."""
         if not self._closed:
@@ -218,17 +263,20 @@ class LmdbReader:
         number = self._numbers.get(series)
         if number is None:
             return 0, []
-        txn, journal, databases = snapshot
-        folded = int(read_totals(txn, databases["totals"], number)["folded"][0])
-        plan = Plan(
-            txn,
-            databases["blocks"],
-            f"{series} at {self.path}",
-            number,
-            series.interval,
-            journal.rows_of(number, folded),
-        )
+        folded = int(read_totals(snapshot.txn, snapshot.databases["totals"], number)["folded"][0])
+        plan = self._plan(snapshot, series, number, snapshot.journal.rows_of(number, folded))
         return number, plan.pieces(start, end, last)
+
+    def _plan(self, snapshot: _Snapshot, series: Series, number: int, recent: Rows) -> Plan:
+        where = f"{series} at {self.path}"
+        return Plan(snapshot.txn, snapshot.databases["blocks"], where, number, series.interval, recent)
+
+    def _recent(self, snapshot: _Snapshot, numbers: Sequence[int], known: int) -> dict[int, Rows]:
+        """The rows of some series in the journal, by time, found in one pass."""
+        folded = np.full(known, _NEVER, np.int64)
+        for number in numbers:
+            folded[number] = read_totals(snapshot.txn, snapshot.databases["totals"], number)["folded"][0]
+        return {number: rule.newest_per_time(rows) for number, rows, _ in snapshot.journal.by_series(folded)}
 
     def _decoded(self, data: Any, kind: Any, what: str) -> Any:  # noqa: ANN401  # msgspec decides by `kind`
         try:

@@ -142,8 +142,30 @@ class ChangeRange(NamedTuple):
     last: int
 
 
+OTHER_ROWS = 100
+"""What a logged write of reasons or of states, which may be long, counts as (`StoreReader.touched`)."""
+
 LOGGED_STATES = ("certificate:", "file:", "rebuilt:", "listing:", "gap:")
 """Keys of states whose changes are logged begin like this: outputs want them."""
+
+
+SPAN = np.dtype([("series", "<u4"), ("start", "<i8"), ("end", "<i8")])
+"""Open times of one series from `start` to just before `end`; `series` is the store's own number."""
+
+Spans: TypeAlias = npt.NDArray[np.void]
+
+
+class Touched(NamedTuple):
+    """What some logged writes touched, in columns: a million changes are no million objects."""
+
+    through: int
+    """The sequence of the last of them; what they were to come after where there are none."""
+    rows: int
+    """How many rows they kept, those counted again that were kept again."""
+    spans: Spans
+    """Where those are, one for each `Change` and in their order."""
+    absences: list[Series]
+    states: list[str]
 
 
 class StoreReader(Protocol):
@@ -200,6 +222,18 @@ class StoreReader(Protocol):
     def changes(self, after: int, limit: int) -> list[Change]:
         """Logged changes with sequences above `after`, in order: whole writes, until `limit` entries or more are found."""
 
+    def touched(self, after: int, rows: int, through: int | None = None) -> Touched:
+        """What logged writes above `after` touched: whole writes, until they kept so many rows or more.
+
+        None above `through` is among them. One of reasons or states counts as `OTHER_ROWS`.
+        """
+
+    def read_spans(self, spans: Spans) -> Rows:
+        """Rows of all spans, span after span, as they stand at one moment.
+
+        Spans of one series follow each other, by time, and do not overlap.
+        """
+
     def close(self) -> None:
         """Let go of it; idempotent."""
 
@@ -246,8 +280,11 @@ class Store(StoreReader, Protocol):
     def log_changes(self) -> int:
         """From now on, across restarts, log every change with the write that makes it; returns the last sequence."""
 
-    def drop_changes(self, through: int) -> None:
-        """Forget the log up to and with this sequence: everybody who follows it has passed that."""
+    def drop_changes(self, through: int, most: int | None = None) -> bool:
+        """Forget the log up to and with this sequence: everybody who follows it has passed that.
+
+        No more than `most` writes of it are forgotten at once; returns whether some are left.
+        """
 
 
 def to_row(number: int, source: Source, candle: Candle) -> tuple[int | float, ...]:

@@ -13,7 +13,7 @@ from candlewick.market import MINUTE, Interval, Market, Series, Span
 from candlewick.stores.compaction import compact
 from candlewick.stores.lmdb import LmdbReader, LmdbStore
 from candlewick.stores.memory import MemoryStore
-from candlewick.stores.store import ROW, Absence, Change, ChangeKind, ChangeRange, Reason, Rows, Source, Store
+from candlewick.stores.store import ROW, SPAN, Absence, Change, ChangeKind, ChangeRange, Reason, Rows, Source, Store
 
 MINUTES = Series(Market.SPOT, "BTCUSDT", Interval("1m"))
 HOURS = Series(Market.USDM, "ETHUSDT", Interval("1h"))
@@ -112,6 +112,73 @@ def test_log_is_read_in_whole_writes(store: Store) -> None:
     last = store.changes(0, 3)[-1].sequence
     assert len(store.changes(last, 100)) == 4
     assert store.changes(store.change_range().last, 100) == []
+
+
+def test_log_tells_what_was_touched(store: Store) -> None:
+    """Whole writes until they kept so many rows: the spans of the changes, reasons and states each once, up to a bound."""
+    store.log_changes()
+    assert store.touched(0, 10).spans.tolist() == []
+    for slots in ([0, 1, 2], [5], [1]):
+        store.write(rows_at(MINUTES, slots, value=float(slots[0])))
+    store.write(np.concatenate((rows_at(MINUTES, [6]), rows_at(HOURS, [0, 9_000]))))
+    store.set_absences(HOURS, [ABSENCE])
+    store.set_states({"certificate:a": b"1", "listing:b": b"2", "private": b"3"})
+    store.set_states({"certificate:a": None})
+    changes = store.changes(store.change_range().first - 1, 100)
+    sequences = sorted({change.sequence for change in changes})
+    everything = store.touched(0, 10_000)
+    numbers = {series: store.number(series) for series in (MINUTES, HOURS)}
+    spans = [(numbers[one.series], *one.span) for one in changes if one.series is not None and one.span is not None]
+    assert everything.spans.tolist() == spans
+    assert (everything.rows, everything.absences, everything.states) == (8, [HOURS], ["certificate:a", "listing:b"])
+    assert everything.through == sequences[-1]
+    nothing = store.touched(sequences[-1], 10)
+    assert (nothing.through, nothing.rows, len(nothing.spans)) == (sequences[-1], 0, 0)
+    for rows, through in ((1, 0), (3, 0), (4, 1), (5, 2), (6, 3), (8, 3), (9, 4), (108, 4), (109, 5)):
+        assert store.touched(0, rows).through == sequences[through], rows
+    part = store.touched(sequences[0], 100, sequences[2])
+    assert (part.through, part.rows, len(part.spans)) == (sequences[2], 2, 2)
+    assert store.touched(sequences[2], 100, sequences[2]).through == sequences[2]
+
+
+def test_spans_are_read_together(store: Store) -> None:
+    """Rows of many spans of many series, span after span, whether the store holds them here or there."""
+    series = [MINUTES, HOURS, *(MINUTES._replace(symbol=f"S{at}USDT") for at in range(5))]
+    for at, one in enumerate(series):
+        rows = rows_at(one, list(range(at, 20_000, 3)), Source.ARCHIVE, at)
+        rows["series"] = store.number(one)
+        store.write(rows)
+        for slots in ([4, 9_000, 19_999], [9_000, 25_000]):
+            few = rows_at(one, slots, Source.REST, slots[0])
+            few["series"] = store.number(one)
+            store.write(few)
+    times = [START, START + MINUTE, START + 8_000 * MINUTE, START + 9_500 * MINUTE, START + 26_000 * 60 * MINUTE]
+    spans = [
+        (store.number(one), start, end)
+        for one in (series[3], series[1], series[6])
+        for start, end in ((times[0], times[1]), (times[2], times[3]), (times[3], times[4]))
+    ]
+    found = store.read_spans(np.array(spans, SPAN))
+    one_by_one = [store.read(series[number], start, end) for number, start, end in spans]
+    assert len(one_by_one[-1]) > 3_000
+    assert found.tobytes() == np.concatenate(one_by_one).tobytes()
+    assert len(store.read_spans(np.empty(0, SPAN))) == 0
+
+
+def test_log_is_dropped_a_little_at_a_time(store: Store) -> None:
+    """No more writes than one says, however many entries they have, until nothing of what was asked is left."""
+    store.log_changes()
+    for slot in range(10):
+        store.write(np.concatenate((rows_at(MINUTES, [slot]), rows_at(HOURS, [slot]))))
+    last = store.change_range().last
+    first = store.changes(0, 1)[0].sequence
+    assert store.drop_changes(last - 1, 4)
+    assert len(store.changes(0, 100)) == 12
+    assert store.change_range() == (first + 4, last)
+    assert store.drop_changes(last - 1, 4)
+    assert not store.drop_changes(last - 1, 4)
+    assert store.change_range() == (last, last)
+    assert not store.drop_changes(last - 1, 4)
 
 
 def test_log_is_dropped_from_its_start(store: Store) -> None:

@@ -20,12 +20,15 @@ from candlewick.stores.postgres.session import Session
 from candlewick.stores.rule import Outcome
 from candlewick.stores.store import (
     ROW,
+    SPAN,
     Absence,
     Change,
     ChangeRange,
     Quarantined,
     Rows,
     SeriesInfo,
+    Spans,
+    Touched,
     WriteResult,
 )
 
@@ -117,6 +120,17 @@ class PostgresReader:
         """None: a shared database logs no changes."""
         del after, limit
         return []
+
+    def touched(self, after: int, rows: int, through: int | None = None) -> Touched:
+        """Nothing: a shared database logs no changes."""
+        del rows, through
+        return Touched(after, 0, np.empty(0, SPAN), [], [])
+
+    def read_spans(self, spans: Spans) -> Rows:
+        """Rows of all spans (`StoreReader.read_spans`), each as it stands when it is read."""
+        named = {self._number_of(info.series): info.series for info in self.series(counted=False)}
+        parts = [self.read(named[number], start, end) for number, start, end in spans.tolist()]
+        return np.concatenate([*parts, np.empty(0, ROW)])
 
     def close(self) -> None:
         """Let go of it; idempotent."""
@@ -258,8 +272,10 @@ class PostgresStore(PostgresReader):
             f"the database at {self.location} cannot feed outputs: they follow a local store, named by LOCAL_STORE"
         )
 
-    def drop_changes(self, through: int) -> None:
+    def drop_changes(self, through: int, most: int | None = None) -> bool:
         """Nothing: no changes are logged."""
+        del through, most
+        return False
 
     def _number_of(self, series: Series) -> int:
         return self.number(series)
