@@ -59,6 +59,18 @@ WITH inserted AS ({_INSERTED}), positioned AS (
 
 PARTITIONS = f"SELECT ensure_candle_partitions({_time('$1::bigint')}, {_time('$2::bigint')})"
 
+BEGIN_WEEKS = f"""
+SELECT ARRAY(
+    SELECT (extract(epoch FROM week) * 1000000)::bigint FROM unnest(begin_candle_weeks(ARRAY(
+        SELECT {_time("week")} FROM unnest($1::bigint[]) AS weeks (week)
+    ))) AS begun (week)
+)"""
+"""Makes tables, to be filled and attached in the same transaction, for those of the weeks that have none; which those are."""
+
+ATTACH_WEEKS = f"""
+SELECT attach_candle_weeks(ARRAY(SELECT {_time("week")} FROM unnest($1::bigint[]) AS weeks (week)))"""
+"""Makes their indexes and lets them be seen."""
+
 HELD_RANGES = f"""
 SELECT given.number FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[]) WITH ORDINALITY
     AS given (market, symbol, interval, first, last, number)
@@ -129,9 +141,10 @@ def same_candle(rows: Rows, series: Mapping[int, Series]) -> str:
     if len(known) <= _MOST_NAMED:
         for name in KEYS[:3]:
             words = sorted({str(getattr(one, name)) for one in known})
-            parts.append(f"c.{name} IN ({', '.join(map(_quoted, words))})")
+            parts.append(f"c.{name} IN ({', '.join(map(quoted, words))})")
     return " AND ".join(parts)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Text as SQL has it."""
     return "'" + text.replace("'", "''") + "'"

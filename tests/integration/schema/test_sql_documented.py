@@ -12,7 +12,7 @@ from candlewick.stores.postgres.schema.describe import expected
 PAGE = (Path(__file__).parents[3] / "docs" / "sql.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```sql\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 INNER = frozenset({
-    "candle_grid", "candle_interval", "drop_candles_before", "drop_chunks_before", "drop_features_before", "drop_predictions_before",
+    "attach_candle_weeks", "begin_candle_weeks", "candle_grid", "candle_interval", "drop_candles_before", "drop_chunks_before", "drop_features_before", "drop_predictions_before",
     "insert_candle_1m", "months_before", "run_scheduled_partitions", "schema_setting", "update_ensemble_timestamp",
     "ensure_single_active_ensemble", "update_volume_profile_timestamp",
 })  # fmt: skip

@@ -9,7 +9,10 @@ import asyncpg
 WRITER, READER = "candlewick_writer", "candlewick_reader"
 
 _OWNERS_FUNCTIONS = ("cleanup_old_data(timestamptz)", "run_scheduled_cleanup(timestamptz)")
-_WRITERS_FUNCTIONS = ("ensure_candle_partitions(timestamptz, timestamptz)", "run_scheduled_partitions(timestamptz)")
+_WRITERS_FUNCTIONS = (
+    "ensure_candle_partitions(timestamptz, timestamptz)", "run_scheduled_partitions(timestamptz)",
+    "begin_candle_weeks(timestamptz[])", "attach_candle_weeks(timestamptz[])",
+)  # fmt: skip
 _INNER_FUNCTIONS = ("drop_candles_before(timestamptz)", "drop_chunks_before(regclass, timestamptz)")
 
 

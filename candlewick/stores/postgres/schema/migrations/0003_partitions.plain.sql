@@ -7,30 +7,52 @@ DROP TABLE candle_columns;
 ALTER TABLE candles ADD CONSTRAINT candles_1m_pkey PRIMARY KEY (market, symbol, interval, time);
 
 -- Whoever may write may have partitions made: it runs with the rights of the schema's owner. A partition is attached, not
--- created in place, because that needs no lock that a writer or a reader of the table would wait for.
-CREATE FUNCTION ensure_candle_partitions(range_from timestamptz, range_to timestamptz) RETURNS integer
+-- created in place, because that needs no lock that a writer or a reader of the table would wait for. It gets its indexes
+-- then; whoever fills it before, in the same transaction, has them made of rows that are there, in half the time.
+-- Returns those of the weeks that had no partition.
+CREATE FUNCTION begin_candle_weeks(weeks timestamptz[]) RETURNS timestamptz[]
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET timezone = 'UTC' AS $$
 DECLARE
-    week timestamptz := date_bin('7 days', range_from, '1970-01-05 00:00:00+00');
+    week timestamptz;
     name text;
-    made integer := 0;
+    begun timestamptz[] := '{}';
 BEGIN
-    WHILE week < range_to LOOP
+    FOREACH week IN ARRAY weeks LOOP
+        week := date_bin('7 days', week, '1970-01-05 00:00:00+00');
         name := 'candles_' || to_char(week, 'YYYYMMDD');
         IF to_regclass(name) IS NULL THEN
             PERFORM pg_advisory_xact_lock(hashtextextended('candlewick partitions', 0));
             -- to_regclass may still answer from what this session knew before it waited
             IF NOT EXISTS (SELECT FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid
                            WHERE inhparent = 'candles'::regclass AND child.relname = name) THEN
-                EXECUTE format('CREATE TABLE %I (LIKE candles INCLUDING ALL)', name);
-                EXECUTE format('ALTER TABLE candles ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
-                               name, week, week + interval '7 days');
-                made := made + 1;
+                EXECUTE format('CREATE TABLE %I (LIKE candles INCLUDING ALL EXCLUDING INDEXES)', name);
+                begun := begun || week;
             END IF;
         END IF;
-        week := week + interval '7 days';
     END LOOP;
-    RETURN made;
+    RETURN begun;
+END $$;
+
+CREATE FUNCTION attach_candle_weeks(weeks timestamptz[]) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET timezone = 'UTC' AS $$
+DECLARE
+    week timestamptz;
+BEGIN
+    FOREACH week IN ARRAY weeks LOOP
+        EXECUTE format('ALTER TABLE candles ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+                       'candles_' || to_char(week, 'YYYYMMDD'), week, week + interval '7 days');
+    END LOOP;
+END $$;
+
+CREATE FUNCTION ensure_candle_partitions(range_from timestamptz, range_to timestamptz) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET timezone = 'UTC' AS $$
+DECLARE
+    begun timestamptz[] := begin_candle_weeks(ARRAY(
+        SELECT generate_series(date_bin('7 days', range_from, '1970-01-05 00:00:00+00'),
+                               range_to - interval '1 microsecond', '7 days')));
+BEGIN
+    PERFORM attach_candle_weeks(begun);
+    RETURN cardinality(begun);
 END $$;
 
 -- Drops every partition that lies before the cutoff as a whole, and returns how many rows went with them.

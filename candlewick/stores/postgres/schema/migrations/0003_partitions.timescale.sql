@@ -12,6 +12,11 @@ ALTER TABLE candles SET (
 CREATE FUNCTION ensure_candle_partitions(range_from timestamptz, range_to timestamptz) RETURNS integer
 LANGUAGE sql IMMUTABLE RETURN 0;
 
+CREATE FUNCTION begin_candle_weeks(weeks timestamptz[]) RETURNS timestamptz[]
+LANGUAGE sql IMMUTABLE RETURN ARRAY[]::timestamptz[];
+
+CREATE FUNCTION attach_candle_weeks(weeks timestamptz[]) RETURNS void LANGUAGE sql IMMUTABLE RETURN NULL::void;
+
 -- Drops every chunk of a hypertable that lies before the cutoff as a whole, and returns how many rows went with them.
 CREATE FUNCTION drop_chunks_before(hypertable regclass, cutoff timestamptz) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET timezone = 'UTC' SET lock_timeout = '30s' AS $$
