@@ -125,7 +125,7 @@ class GapsLog:
             record.candles,
             record.detected_at,
             record.cause,
-            self._clock.now(),
+            max(now, record.detected_at),  # a clock that was put back since then must not have it end before it began
             held,
             absent,
         )

@@ -9,7 +9,7 @@ from candlewick.events import GapClosed, GapFound, StoreTrouble
 from candlewick.market import SECOND, Span
 from candlewick.services import gaps_log
 from candlewick.services.gaps_log import GapsLog
-from candlewick.stores.provenance import GapRecord, gap_records
+from candlewick.stores.provenance import GapRecord, gap_records, keep_gap
 from candlewick.stores.store import Absence, Reason, Source
 from tests.unit.services.workbench import BTC, ETH, START, Bench, minute, simulate, span
 
@@ -62,6 +62,18 @@ def test_gap_is_closed_by_what_the_store_holds() -> None:
         # The reason covers a candle that is held as well; the gap is whole all the same.
         assert record.closed_at == START
         assert (record.recovered, record.absent) == (2, 1)
+
+    simulate(story)
+
+
+def test_gap_is_never_closed_before_it_was_found() -> None:
+    """One that was found by a process whose clock was ahead is closed at the time of its finding, not before that."""
+
+    async def story(bench: Bench) -> None:
+        keep_gap(bench.store, GapRecord(str(BTC), span(-9, -8), 1, START + 3600 * SECOND, "scan"))
+        await bench.keep(BTC, [minute(-9), minute(-8)], Source.REST)
+        await _log(bench).flush()
+        assert gap_records(bench.store)[0].closed_at == START + 3600 * SECOND
 
     simulate(story)
 
