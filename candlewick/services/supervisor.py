@@ -34,6 +34,7 @@ from candlewick.services.repair import Repairer
 from candlewick.services.status import Operator, RepairResult, Status, StoreStatus
 from candlewick.services.streams import TradeConsumer
 from candlewick.services.symbols import resolve
+from candlewick.services.unfollowed import keep_short
 from candlewick.stores import open_store
 from candlewick.stores.store import Store
 from candlewick.transport import Dialer, Http
@@ -138,6 +139,8 @@ class Run:
             tasks.create_task(self.ingest.run())
             tasks.create_task(self._keep_time(CLOCK_EVERY_S if timely else CLOCK_SOON_S))
             tasks.create_task(self._summaries())
+            if self.follower is None:
+                tasks.create_task(keep_short(self.store, self.clock, self._on_store))
 
     def _followed_before(self) -> bool:
         """Whether the store has candles of every wanted symbol, of the last day by this machine's clock.

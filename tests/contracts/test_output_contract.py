@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from candlewick.events import OutputBack, OutputRefused, OutputSnapshot, OutputTrouble
@@ -278,6 +279,27 @@ def test_failures_at_any_step_lose_nothing(store: Store, bench: Bench, often: fl
     assert run.told(OutputTrouble)
     assert run.box.status().retries == len(run.told(OutputTrouble))
     assert run.box.status().connected
+
+
+@pytest.mark.usefixtures("small_loads")
+def test_output_is_level_only_at_the_end_of_the_log(
+    store: Store, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an outage of many plans it is behind until it has the last row, with nobody who wakes it up in between."""
+    monkeypatch.setattr(outbox, "LOOK_EVERY_S", 1e9)
+    follow(store, bench, nothing)
+    for slot in range(250):
+        store.write(np.concatenate([candles(store, one, [slot]) for one in (MINUTES, HOURS)]))
+
+    async def catch_up(run: Run) -> None:
+        for _ in range(3_000):
+            await run.box._clock.sleep(1)
+            if run.box.status().written >= 500:
+                break
+        assert run.box.status().written == 500
+
+    follow(store, bench, catch_up)
+    assert same(bench, store)
 
 
 def test_output_that_is_down_holds_nothing_up(store: Store, bench: Bench) -> None:
