@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import candlewick.stores.lmdb
-from candlewick.errors import ConfigError, StoreError
+from candlewick.errors import ConfigError, StoreDown, StoreError
 from candlewick.market import MINUTE, Interval, Market, Series
 from candlewick.stores import open_store
 from candlewick.stores.lmdb import LmdbStore
@@ -233,8 +233,8 @@ def test_open_store_names_its_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not isinstance(reader, LmdbStore)
     reader.close()
     store.close()
-    with pytest.raises(ConfigError, match="not available yet"):
-        open_store("postgresql://user@host/db", write=True)
+    with pytest.raises(StoreDown, match=r"postgresql://user@127\.0\.0\.1:1/db does not answer"):
+        open_store("postgresql://user@127.0.0.1:1/db", write=True)
     for url in ("lmdb://", "data", "sqlite:///x", ""):
         with pytest.raises(ConfigError):
             open_store(url, write=True)
