@@ -157,6 +157,7 @@ class Outbox:
 
     async def _follow(self) -> None:
         self._identity = await self._insist(self._store.identity)
+        await self._estimate()
         found = await self._connect()
         while True:
             self._fine()
@@ -168,6 +169,22 @@ class Outbox:
                 found = elsewhere.found
             except LogDropped:
                 found = await self._connect()
+
+    async def _estimate(self) -> None:
+        """What waits by what the store remembers: the output may not answer for long, and it is asked about meanwhile."""
+        kept = await self._read(standing.remembered, self._store, self._output.name)
+        if kept is None or kept.position.snapshot_series is not None:
+            self._behind += await self._read(self._feed.held)
+            return
+        last = (await self._read(self._store.change_range)).last
+        self._behind += await self._read(self._feed.waiting, kept.position.sequence, last)
+        if last > kept.position.sequence:
+            self._note(last, kept.level_at)
+
+    def _note(self, last: int, level_at: int) -> None:
+        """Something waits since the output last had everything."""
+        waited_s = (self._clock.now() - level_at) / SECOND if level_at else 0.0
+        self._arrivals.note(last, self._clock.monotonic() - waited_s)
 
     async def drain(self, timeout_s: float) -> bool:
         """Wait until the output has all that is in the store now; whether it has."""
@@ -202,8 +219,7 @@ class Outbox:
         else:
             self._behind = await self._read(self._feed.waiting, start.position.sequence, last)
             if last > start.position.sequence:
-                waited_s = (self._clock.now() - start.level_at) / SECOND if start.level_at else 0.0
-                self._arrivals.note(last, self._clock.monotonic() - waited_s)
+                self._note(last, start.level_at)
             await self._try_refused_again(start.position)
         self._moved.set()
 

@@ -49,7 +49,7 @@ class Start(NamedTuple):
 def begin(store: Store, name: str, found: Position | None, now: int) -> Start:
     """Log changes from now on, and say where an output goes on that says that it stands at `found`."""
     store.log_changes()
-    kept = _standing(store, name)
+    kept = remembered(store, name)
     anew = None
     if found is None:
         anew = "it has nothing of this store yet"
@@ -70,6 +70,12 @@ def keep(store: Store, name: str, standing: Standing) -> None:
     store.set_state(f"{_PREFIX}{name}", msgspec.json.encode(standing))
 
 
+def remembered(store: StoreReader, name: str) -> Standing | None:
+    """Where the store remembers an output to be, None where it never heard of it."""
+    value = store.state(f"{_PREFIX}{name}")
+    return None if value is None else msgspec.json.decode(value, type=Standing)
+
+
 def drop(store: Store, now: int) -> bool:
     """Drop some of the log that no output needs; whether there is more. Outputs not run for long are forgotten."""
     needed = []
@@ -88,11 +94,6 @@ def drop(store: Store, now: int) -> bool:
 def _all(store: StoreReader) -> Iterator[tuple[str, Standing]]:
     for key, value in store.states(_PREFIX).items():
         yield key, msgspec.json.decode(value, type=Standing)
-
-
-def _standing(store: StoreReader, name: str) -> Standing | None:
-    value = store.state(f"{_PREFIX}{name}")
-    return None if value is None else msgspec.json.decode(value, type=Standing)
 
 
 def _holds(store: StoreReader, sequence: int) -> bool:

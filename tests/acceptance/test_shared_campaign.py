@@ -18,6 +18,7 @@ from candlewick.clock import SystemClock
 from candlewick.errors import OutputDown, OutputError
 from candlewick.market import MINUTE, Interval, Span
 from candlewick.outputs import feed
+from candlewick.outputs.outbox import OutboxStatus
 from candlewick.outputs.output import Batch, Position
 from candlewick.stores.lmdb import LmdbStore
 from candlewick.stores.memory import MemoryStore
@@ -41,7 +42,7 @@ from tests.acceptance.processes import Child, ask, simulated, url_of, wait_for
 from tests.acceptance.sharing import CURE, MINUTES, POISON, SERIES, START, MortalOutput, Story, audit, positions_of
 from tests.acceptance.wire import Break, Cut, Wire
 from tests.conftest import execute, migrated
-from tests.contracts.output_bench import MANY_S, Faults, Run, run_killed
+from tests.contracts.output_bench import MANY_S, Faults, Run, run_killed, running
 from tests.servers.postgres import PostgresServer
 
 HOWS = (
@@ -173,6 +174,26 @@ def test_stop_is_a_stop_while_the_wire_breaks(schema_url: str, postgres_server: 
         for pieces in range(1, 7):
             asyncio.run(stop_and_break(wire, pieces))
         assert len(wire.broken) >= 3
+
+
+def test_backlog_is_known_before_the_database_answers(
+    tmp_path: Path, schema_url: str, postgres_server: PostgresServer
+) -> None:
+    """A process that starts while the database is away says how much waits there from before it started."""
+    store, story = LmdbStore.open(tmp_path / "store", write=True), Story(1)
+    assert _life(store, schema_url, story, 5) is not None
+    store.write(story.candles(store, MINUTES, range(5_000, 5_050), Source.LIVE))
+
+    async def look() -> OutboxStatus:
+        async with running(store, MortalOutput(schema_url, clock=SystemClock())) as run:
+            while run.box.status().error is None:
+                await asyncio.sleep(0.01)  # noqa: TID251 - until it was tried
+            return run.box.status()
+
+    postgres_server.stop()
+    status = asyncio.run(look())
+    assert (status.connected, status.behind_rows) == (False, 50)
+    store.close()
 
 
 def test_connection_lost_while_it_takes_no_more_is_noticed(schema_url: str, postgres_server: PostgresServer) -> None:
@@ -379,7 +400,7 @@ def test_ten_minutes_without_the_database_cost_no_memory(
             assert (document["status"], document["database_status"]) == ("degraded", "disconnected")
             assert any("postgresql" in reason for reason in document["reasons"])
             assert document["outputs"][0]["error"]
-            assert document["outputs"][0]["behind_rows"] >= 2 * 9 * 60
+            assert document["outputs"][0]["behind_rows"] >= 2 * 9 * 60  # those from before its start among them
             assert ask(f"{url_of(feeder)}/ready")[0] == 503
             postgres_server.start()
             wait_until_level(feeder)
