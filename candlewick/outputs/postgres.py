@@ -1,10 +1,11 @@
 """The shared database as an output: rows, reasons, states and the position they belong to, in one transaction.
 
-A few new candles and the position are one statement, committed by itself. Everything else is a transaction of its own.
-What the database refuses because of what it is (a constraint, a value, a trigger) is found by halving and left out; what
-it refuses for any other reason is no row's fault.
+A few new candles and the position are one statement, committed by itself; more of them go by COPY, and everything else
+in a transaction with all the looks that are needed. What the database refuses because of what it is (a constraint, a
+value, a trigger) is found by halving and left out; what it refuses for any other reason is no row's fault.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 
@@ -18,13 +19,17 @@ from candlewick.outputs.output import Batch, Position, Refused
 from candlewick.stores.postgres import quality, queries, statements
 from candlewick.stores.postgres.connection import Database, Limits, explained, place_of
 from candlewick.stores.postgres.failures import is_rows_fault
-from candlewick.stores.postgres.merge import FEW, arrays, merge, merge_fresh
+from candlewick.stores.postgres.merge import arrays, copy, merge, merge_fresh
 from candlewick.stores.provenance import GapRecord
 from candlewick.stores.store import Rows
 
+MOST_AT_ONCE = 2_500
+"""Up to so many rows are taken for new, and looked at only once that proves wrong."""
+_FEW = 20
+"""Up to so many rows one statement is faster than a transaction with COPY."""
 _GAP = "gap:"
 _ANSWER_S = 20.0
-"""For one statement of a few candles."""
+"""For candles that are taken for new."""
 _HELD_S = 60.0
 """A connection is kept between writes, which spares cleaning it up after each, and goes back to the pool so often."""
 
@@ -88,7 +93,7 @@ class PostgresOutput:
     async def write(self, batch: Batch) -> list[Refused]:
         """Take in a batch and its position (`Output.write`)."""
         batch = batch._replace(rows=batch.rows[batch.rows["open_time"] >= self._least_time()])
-        plain = not batch.absences and not batch.states and len(batch.rows) <= FEW
+        plain = not batch.absences and not batch.states and len(batch.rows) <= MOST_AT_ONCE
         with self._told():
             async with self._held() as connection:
                 if plain and await self._write_new(connection, batch):
@@ -107,6 +112,9 @@ class PostgresOutput:
     async def _write_new(self, connection: asyncpg.Connection, batch: Batch) -> bool:
         """Write rows and position at once if all rows are new and fine; whether they were."""
         try:
+            if len(batch.rows) > _FEW:
+                await self._copy_new(connection, batch)
+                return True
             inserted = await connection.fetchval(
                 statements.INSERT_GIVEN_AND_POSITION,
                 *arrays(batch.rows, batch.series),
@@ -118,6 +126,18 @@ class PostgresOutput:
                 return False  # one of them is to be left out, or its partition is to be made
             raise
         return bool(inserted == len(batch.rows))
+
+    async def _copy_new(self, connection: asyncpg.Connection, batch: Batch) -> None:
+        transaction = connection.transaction()
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                await transaction.start()
+                await copy(connection, batch.rows, batch.series, "candles")
+                await connection.execute(KEEP_POSITION, *self._position(batch))
+                await transaction.commit()
+        except (asyncpg.PostgresError, UsageError):  # any other failure ends the connection, which waits for nobody
+            await transaction.rollback()
+            raise
 
     async def _write_all(self, connection: asyncpg.Connection, batch: Batch) -> list[Refused]:
         await connection.execute(ALONE, self._identity, self.name)

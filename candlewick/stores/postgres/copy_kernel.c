@@ -15,7 +15,7 @@
 #endif
 #define INLINE static inline __attribute__((always_inline))
 
-enum { INTERFACE = 1 };
+enum { INTERFACE = 2 };
 enum { NUMERICS = 8, GROUP = 10000, HEAD = 8, MOST_NUMERIC = 4 + HEAD + 2 * 16 };
 enum { MANTISSA_BITS = 52, EXPONENT_MASK = 0x7FF, BIAS = 1075, DIGITS = 17 };
 #define EPOCH_2000 ((int64_t)946684800000000)
@@ -147,18 +147,20 @@ INLINE uint8_t *put_double(uint8_t *to, double value) {
     return put_numeric(to, number, places, negative);
 }
 
-/* Writes rows, each after the `size` bytes of `prefix`, until one is not plain or `room` does not suffice for another
-   one. Returns how many it wrote; `written` is the number of bytes. */
-int64_t candlewick_copy_rows(const Row *rows, int64_t count, const uint8_t *prefix, int64_t size, uint8_t *to,
-                             int64_t room, int64_t *written) {
-    uint8_t *at = to, *last = to + room - (size + NUMERICS * MOST_NUMERIC + 3 * 12 + 6);
+/* Writes rows until one is not plain or `room` does not suffice for another one. Row n comes after bytes
+   starts[which[n]] to starts[which[n] + 1] of `prefixes`, none of which is longer than `longest`. Returns how many rows
+   it wrote; `written` is the number of bytes. */
+int64_t candlewick_copy_rows(const Row *rows, int64_t count, const uint8_t *prefixes, const int64_t *starts,
+                             const int64_t *which, int64_t longest, uint8_t *to, int64_t room, int64_t *written) {
+    uint8_t *at = to, *last = to + room - (longest + NUMERICS * MOST_NUMERIC + 3 * 12 + 6);
     int64_t done = 0;
     for (; done < count && at <= last; done++) {
         const Row *row = rows + done;
         double values[NUMERICS] = {row->open,   row->high,         row->low,              row->close,
                                    row->volume, row->quote_volume, row->taker_buy_volume, row->taker_buy_quote_volume};
+        int64_t start = starts[which[done]], size = starts[which[done] + 1] - start;
         uint8_t *next = at;
-        memcpy(next, prefix, (size_t)size);
+        memcpy(next, prefixes + start, (size_t)size);
         next = put_64(next + size, (uint64_t)(row->open_time - EPOCH_2000));
         for (int each = 0; each < NUMERICS && next; each++) next = put_double(next, values[each]);
         if (!next) break;

@@ -24,8 +24,8 @@ from candlewick.stores.postgres.compare import compare, is_dense
 from candlewick.stores.postgres.rows import COLUMNS, NUMERICS, copy_parts
 from candlewick.stores.store import Rows
 
-FEW = 2_500
-"""Up to so many rows one statement is faster than COPY."""
+FEW = 200
+"""Up to so many rows one statement is faster than COPY and what goes before it."""
 
 _COUNTED = 100
 _ROUNDS = 5  # of comparing again because of another writer
@@ -96,10 +96,10 @@ async def _merge_few(connection: asyncpg.Connection, rows: Rows, series: Mapping
 
 
 async def _merge_many(connection: asyncpg.Connection, rows: Rows, series: Mapping[int, Series]) -> Merged:
-    async def copy(part: Rows, table: str) -> None:
-        await _copy(connection, part, series, table)
+    async def fill(part: Rows, table: str) -> None:
+        await copy(connection, part, series, table)
 
-    inserted, rows = await weeks.fill_new(connection, rows, copy)
+    inserted, rows = await weeks.fill_new(connection, rows, fill)
     if not len(rows):
         return Merged(inserted, 0, 0)
     await weeks.make(connection, rows)
@@ -116,7 +116,7 @@ async def _merge_many(connection: asyncpg.Connection, rows: Rows, series: Mappin
     new = np.concatenate([*missing, rows[:0]])
     try:
         async with connection.transaction():
-            await copy(new, "candles")
+            await copy(connection, new, series, "candles")
     except asyncpg.UniqueViolationError:  # somebody wrote some of them meanwhile
         unclear, new = unclear + missing, rows[:0]
     rest = np.concatenate([*unclear, rows[:0]])
@@ -128,7 +128,7 @@ async def _merge_many(connection: asyncpg.Connection, rows: Rows, series: Mappin
 async def _settle(connection: asyncpg.Connection, rows: Rows, series: Mapping[int, Series]) -> Merged:
     """Compare rows with those that are held, and write what is missing or differs."""
     await connection.execute(statements.STAGING)
-    await _copy(connection, rows, series, "candle_staging", schema="pg_temp")
+    await copy(connection, rows, series, "candle_staging", schema="pg_temp")
     if len(rows) > _COUNTED:
         await connection.execute(statements.ANALYSED)
     same = statements.same_candle(rows, series)
@@ -151,9 +151,11 @@ async def _settle(connection: asyncpg.Connection, rows: Rows, series: Mapping[in
     )
 
 
-async def _copy(
+async def copy(
     connection: asyncpg.Connection, rows: Rows, series: Mapping[int, Series], table: str, schema: str | None = None
 ) -> None:
+    """Add rows to a table that has the columns of `candles`, whatever it holds."""
+
     async def parts() -> AsyncIterator[bytes]:
         for part in copy_parts(rows, series):
             yield part

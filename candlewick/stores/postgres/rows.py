@@ -8,7 +8,6 @@ import math
 import struct
 from collections.abc import Iterator, Mapping
 from functools import lru_cache, partial
-from itertools import pairwise
 
 import numpy as np
 
@@ -52,14 +51,15 @@ def copy_parts(rows: Rows, series: Mapping[int, Series]) -> Iterator[bytes]:
     rows = np.ascontiguousarray(rows, ROW)
     kernel = copy_kernel.loaded()
     yield _HEADER
-    for number, run in _runs(rows):
-        if number not in series:
-            raise UsageError(f"rows name series {number}, which nobody described")
-        prefix = _prefix(series[number])
-        slow = partial(_slow, prefix=prefix)
-        for start in range(0, len(run), _PART):
-            part = run[start : start + _PART]
-            yield slow(part) if kernel is None else kernel.encode(part, prefix, slow)
+    for start in range(0, len(rows), _PART):
+        part = rows[start : start + _PART]
+        numbers, which = np.unique(part["series"], return_inverse=True)
+        named = {number: series.get(number) for number in numbers.tolist()}
+        prefixes = {number: _prefix(one) for number, one in named.items() if one is not None}
+        if len(prefixes) < len(named):
+            raise UsageError(f"rows name series {min(set(named) - set(prefixes))}, which nobody described")
+        slow = partial(_slow, prefixes=prefixes)
+        yield slow(part) if kernel is None else kernel.encode(part, [*prefixes.values()], which, slow)
     yield _TRAILER
 
 
@@ -95,15 +95,6 @@ def numeric(value: float) -> bytes:
     return struct.pack(f"!ihhHH{size}H", 8 + 2 * size, size, weight, sign, max(places, 0), *reversed(groups))
 
 
-def _runs(rows: Rows) -> Iterator[tuple[int, Rows]]:
-    """Rows of one series that stand together, with its number."""
-    numbers = np.ascontiguousarray(rows["series"])
-    starts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(rows)]
-    for start, end in pairwise(starts):
-        if end > start:
-            yield int(numbers[start]), rows[start:end]
-
-
 @lru_cache(8192)
 def _prefix(series: Series) -> bytes:
     """How every row of a series begins: the number of its fields and those that name the series."""
@@ -111,13 +102,13 @@ def _prefix(series: Series) -> bytes:
     return struct.pack("!h", len(COLUMNS)) + b"".join(_LENGTH.pack(len(one)) + one for one in fields)
 
 
-def _slow(rows: Rows, prefix: bytes) -> bytes:
-    """What the library makes of rows of one series."""
+def _slow(rows: Rows, prefixes: Mapping[int, bytes]) -> bytes:
+    """What the library makes of rows; `prefixes` by number of series."""
     return b"".join(
-        prefix
+        prefixes[number]
         + _TIME.pack(8, opened - EPOCH_2000)
         + numeric(first) + numeric(high) + numeric(low) + numeric(last) + numeric(volume)
         + numeric(quote) + numeric(taker) + numeric(taker_quote)
         + _TAIL.pack(8, trades, 8, closed - EPOCH_2000, 2, source)
-        for _, source, opened, first, high, low, last, volume, closed, quote, trades, taker, taker_quote in rows.tolist()
+        for number, source, opened, first, high, low, last, volume, closed, quote, trades, taker, taker_quote in rows.tolist()
     )  # fmt: skip

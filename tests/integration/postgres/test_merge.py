@@ -12,7 +12,7 @@ import pytest
 from candlewick.market import DAY, MINUTE, Series
 from candlewick.stores import rule
 from candlewick.stores.postgres import statements
-from candlewick.stores.postgres.merge import FEW, Merged, arrays, merge, merge_fresh
+from candlewick.stores.postgres.merge import Merged, arrays, merge, merge_fresh
 from candlewick.stores.postgres.rows import COLUMNS, NUMERICS, encode_copy
 from candlewick.stores.store import ROW, Rows, Source
 from tests.conftest import migrated
@@ -22,7 +22,7 @@ from tests.unit.stores.postgres.test_copy_rows import doubles
 BTC, ETH, DAILY = Series.parse("spot:BTCUSDT:1m"), Series.parse("usdm:ETHUSDT:1m"), Series.parse("spot:BTCUSDT:1d")
 NAMES = {1: BTC, 2: ETH, 3: DAILY}
 START = 1_700_006_400_000_000 // DAY * DAY
-MANY = FEW + 500
+MANY = 3_000
 
 
 def candles(slots: npt.ArrayLike, source: Source = Source.REST, *, number: int = 1, close: float = 100.25) -> Rows:

@@ -75,7 +75,7 @@ def test_copy_rows_leaves_few_ordinary_numbers_to_the_slow_way() -> None:
     random = np.random.default_rng(5)
     table = filled(np.round(random.uniform(0, 10.0 ** random.uniform(-6, 11, 80_000)), 8))
     left: list[int] = []
-    kernel.encode(table, b"", lambda row: left.append(len(row)) or b"")
+    kernel.encode(table, [b""], np.zeros(len(table), np.int64), lambda row: left.append(len(row)) or b"")
     assert len(left) < len(table) / 100
 
 
