@@ -14,7 +14,7 @@ run: .venv
 	$(BIN)/candlewick run $(ARGS)
 
 test: .venv
-	$(BIN)/pytest -m "not slow" $(ARGS)
+	$(BIN)/pytest -m "not slow" --numprocesses auto --maxprocesses 4 $(ARGS)
 
 nightly: .venv
 	$(BIN)/pytest -m slow $(ARGS)
