@@ -338,20 +338,6 @@ async def _left_behind(connection: asyncpg.Connection) -> list[str]:
         await asyncio.sleep(0.05)  # noqa: TID251 - the server is at it
 
 
-def errors_of(url: str) -> list[str]:
-    """What the database's own log of quality complains of."""
-
-    async def fetch() -> list[str]:
-        connection = await asyncpg.connect(url)
-        try:
-            rows = await connection.fetch("SELECT error_message FROM data_quality_logs WHERE event_type = 'error'")
-            return [row[0] for row in rows]
-        finally:
-            await connection.close()
-
-    return asyncio.run(fetch())
-
-
 def positions_of(url: str) -> list[dict[str, Any]]:
     """Where the outputs stand, as the database has it."""
 
