@@ -34,7 +34,8 @@ _HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 _TRAILER = struct.pack("!h", -1)
 _LENGTH, _TIME, _TAIL = struct.Struct("!i"), struct.Struct("!iq"), struct.Struct("!iqiqih")
 _NEGATIVE = 0x4000
-_PART = 8192  # rows
+_PART = 2048
+"""Rows; a server begins with the first part while the next is made."""
 
 
 def encode_copy(rows: Rows, series: Mapping[int, Series]) -> bytes:
@@ -47,7 +48,7 @@ def encode_copy(rows: Rows, series: Mapping[int, Series]) -> bytes:
 
 
 def copy_parts(rows: Rows, series: Mapping[int, Series]) -> Iterator[bytes]:
-    """The same, in parts of a megabyte or two."""
+    """The same, in parts of some hundred kilobytes."""
     rows = np.ascontiguousarray(rows, ROW)
     kernel = copy_kernel.loaded()
     yield _HEADER

@@ -31,18 +31,19 @@ async def fill_new(
     Indexes are made afterwards, which takes half the time of keeping them. `copy` writes rows into a table.
     """
     weeks = _weeks(rows)
-    found, counts = np.unique(weeks, return_counts=True)
+    order = np.argsort(weeks, kind="stable")
+    found, firsts, counts = np.unique(weeks[order], return_index=True, return_counts=True)
     many = [int(week) * _WEEK + _MONDAY for week in found[counts >= LEAST_ROWS]]
-    if not many:
-        return 0, rows
-    new: list[int] = await connection.fetchval(statements.BEGIN_WEEKS, many)
-    is_new = np.zeros(len(rows), np.bool_)
+    new: list[int] = await connection.fetchval(statements.BEGIN_WEEKS, many) if many else []
+    is_rest = np.ones(len(rows), np.bool_)
     for week in new:
-        of_week = weeks == (week - _MONDAY) // _WEEK
-        is_new |= of_week
+        at = int(np.searchsorted(found, (week - _MONDAY) // _WEEK))
+        of_week = order[firsts[at] : firsts[at] + counts[at]]
+        is_rest[of_week] = False
         await copy(rows[of_week], f"candles_{format_time(week)[:10].replace('-', '')}")
         await connection.execute(statements.ATTACH_WEEKS, [week])
-    return int(np.count_nonzero(is_new)), rows[~is_new] if new else rows
+    rest = rows[is_rest] if new else rows
+    return len(rows) - len(rest), rest
 
 
 def _weeks(rows: Rows) -> npt.NDArray[np.int64]:
