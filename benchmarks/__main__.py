@@ -8,6 +8,7 @@ from functools import partial
 
 from benchmarks import (
     archive,
+    catch_up,
     certificates,
     feeder,
     gap_handler,
@@ -27,6 +28,7 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "boundary": latency.boundary,
     "feeder": feeder.feeder,
     "postgres": postgres.postgres,
+    "catch-up": catch_up.catch_up,
     "klines": throughput.klines,
     "trades": trades.trades,
     "startup": startup.startup,

@@ -1,29 +1,23 @@
 """Writing into PostgreSQL: a server of its own on one core, what is measured on the other; the driver's ways beside ours."""
 
 import asyncio
-import resource
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import asyncpg
 import numpy as np
 
-from benchmarks.place import CACHE, SERVER_CORE, alone, pinned
+from benchmarks.place import SERVER_CORE, alone, pinned
 from benchmarks.table import Result, skipped
 from candlewick.clock import SystemClock
 from candlewick.market import DAY, MINUTE, Interval, Market, Series
-from candlewick.outputs.outbox import Outbox
 from candlewick.outputs.output import Batch, Position
 from candlewick.outputs.postgres import PostgresOutput
-from candlewick.stores.lmdb import LmdbStore
 from candlewick.stores.postgres.merge import merge, merge_fresh
 from candlewick.stores.postgres.rows import COLUMNS, copy_parts
 from candlewick.stores.postgres.schema import SchemaOptions, migrate
@@ -34,8 +28,6 @@ ROWS = 1_000_000
 PEER_ROWS = 100_000
 AT_ONCE = 2_000
 COMMITS = 2_000
-WRITES_OF = 10_000
-LIVE_ROWS = 20
 IDENTITY = "b" * 32
 BTC = Series(Market.SPOT, "BTCUSDT", Interval("1m"))
 START = 1_577_836_800_000_000 // (7 * DAY) * 7 * DAY
@@ -78,7 +70,7 @@ def postgres() -> list[Result]:
     try:
         return [
             one
-            for measure in (_commits, _at_once, _bulk, _peers, _catch_up)
+            for measure in (_commits, _at_once, _bulk, _peers)
             for one in alone(_noted, measure, server.new_database(), server.version)
         ]
     finally:
@@ -161,6 +153,9 @@ async def _bulk(url: str) -> list[Result]:
     other, corrected = rows.copy(), rows.copy()
     other["series"] = 1
     corrected["trades"][::100] += 1
+    for _ in range(2):  # a server that has run for a while has files for its log, which take long to make
+        await _bare(connection, rows, names, "")
+    await connection.execute("CHECKPOINT")
     bare = [await _bare(connection, rows, names)]
     took = []
     for work, given in ((merge_fresh, rows), (merge, rows), (merge, other[::2]), (merge, other), (merge, corrected)):
@@ -181,10 +176,10 @@ async def _bulk(url: str) -> list[Result]:
     ]  # fmt: skip
 
 
-async def _bare(connection: asyncpg.Connection, rows: Rows, names: dict[int, Series]) -> float:
+async def _bare(connection: asyncpg.Connection, rows: Rows, names: dict[int, Series], kind: str = "UNLOGGED") -> float:
     """Rows a second that the server itself takes by COPY: the same bytes, no log, no index, no checks."""
     columns = ", ".join(f"{name} {BARE.get(name, 'numeric')}" for name in COLUMNS)
-    await connection.execute(f"DROP TABLE IF EXISTS bare; CREATE UNLOGGED TABLE bare ({columns})")
+    await connection.execute(f"DROP TABLE IF EXISTS bare; CREATE {kind} TABLE bare ({columns})")
     parts = list(copy_parts(rows, names))
 
     async def source() -> AsyncIterator[bytes]:
@@ -224,59 +219,10 @@ async def _peers(url: str) -> list[Result]:
     return results
 
 
-async def _catch_up(url: str) -> list[Result]:
-    """A store that went on while the database was away: many writes of some series wait."""
-    with _folder() as place:
-        store = LmdbStore.open(place / "store", write=True)
-        numbers = [store.number(BTC._replace(symbol=f"S{at:02}USDT")) for at in range(LIVE_ROWS)]
-        await _follow(url, store)
-        rows = candles(ROWS // LIVE_ROWS)
-        for start in range(0, len(rows), WRITES_OF // LIVE_ROWS):
-            part = rows[start : start + WRITES_OF // LIVE_ROWS]
-            parts = [part.copy() for _ in numbers]
-            for number, one in zip(numbers, parts, strict=True):
-                one["series"] = number
-            store.write(np.concatenate(parts))
-        del rows
-        before = _peak_mb(reset=True)
-        took = await _timed(_follow(url, store))
-        peak = _peak_mb()
-        store.close()
-    connection = await asyncpg.connect(url)
-    held = await connection.fetchval("SELECT count(*) FROM candles")
-    await connection.close()
-    assert held == ROWS, f"{held} candles came, not {ROWS}"
-    return [
-        Result("postgres: catch-up with 1 M rows waiting", ROWS / took, "rows/s", 100_000),
-        Result("postgres: resident at most meanwhile", peak, "MB", 150.0, most=True, note=f"{before:.0f} before; it maps the store"),
-    ]  # fmt: skip
-
-
-async def _follow(url: str, store: LmdbStore) -> None:
-    """Feed a database until it has all."""
-
-    async def on_store(call: Callable[..., Any], *args: object) -> object:
-        return await asyncio.get_running_loop().run_in_executor(None, partial(call, *args))
-
-    output = PostgresOutput(url, clock=SystemClock())
-    box = Outbox(output, store, clock=SystemClock(), tell=lambda _: None, on_store=on_store)
-    running = asyncio.create_task(box.run())
-    assert await box.drain(3600)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-
-
 async def _timed(work: Awaitable[object]) -> float:
     began = time.perf_counter()
     await work
     return time.perf_counter() - began
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=CACHE) as made:
-        yield Path(made)
 
 
 def _when(time_us: int) -> datetime:
@@ -300,17 +246,3 @@ def _stolen_s() -> float:
         return int(Path("/proc/stat").read_text().split()[8]) / 100
     except (OSError, IndexError):
         return 0.0
-
-
-def _peak_mb(*, reset: bool = False) -> float:
-    """The most this process has had in memory, since the last reset where the system can."""
-    if reset:
-        with suppress(OSError):  # not Linux: the peak is that of the whole run
-            Path("/proc/self/clear_refs").write_text("5")
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) / 1024
-    except OSError:
-        pass
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -16,8 +16,8 @@ from candlewick.outputs.backlog import Backlog, split
 from candlewick.outputs.output import Batch, Position
 from candlewick.stores.store import LOGGED_STATES, ROW, SPAN, Absence, Rows, SeriesInfo, Spans, StoreReader, Touched
 
-MOST_ROWS = 50_000
-"""Rows of one batch, more or less: 5 MB here, a few times that in an output."""
+MOST_ROWS = 40_000
+"""Rows of one batch, more or less: 4 MB here, a few times that in an output."""
 PLAN_ROWS = 400_000
 """Rows of the log gathered before they are read: each span that is read takes its time, so it is worth many rows."""
 CHANGES_AT_ONCE = 65_536

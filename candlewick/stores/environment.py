@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import lmdb
 
 from candlewick.errors import StoreDamaged, StoreError, StoreFull, StoreTooNew
+from candlewick.stores.mapped import let_go
 
 FORMAT = 1
 DATABASES = ("meta", "series", "totals", "journal", "blocks", "revisions", "absences", "quarantine", "state")
@@ -180,6 +181,10 @@ class Environment:
                     continue
                 with self._gate.alone():
                     self._env.set_mapsize(0)  # adopts what another process grew it to
+
+    def let_go(self) -> None:
+        """What was read lately is memory of this process no more. Called within `reading`: the map stays where it is."""
+        let_go(self.path / "data.mdb")
 
     def commit(self, change: Callable[[Any], T]) -> T:
         """Make the changes that `change` makes in the transaction it is given, all or none, and sync them.

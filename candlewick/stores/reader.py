@@ -225,6 +225,7 @@ class LmdbReader:
             for (number, pieces), size, end in zip(found, sizes, itertools.accumulate(sizes), strict=True):
                 part = rows[end - size : end]
                 fill(pieces, {name: part[name] for name in ROW.names or ()}, number, known[number].interval)
+            self._environment.let_go()  # who reads so goes through all of the store
         return rows
 
     def close(self) -> None:
