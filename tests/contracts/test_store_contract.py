@@ -17,7 +17,7 @@ from candlewick.stores.environment import FIRST_MAP_SIZE
 from candlewick.stores.lmdb import LmdbStore
 from candlewick.stores.memory import MemoryStore
 from candlewick.stores.postgres.store import PostgresStore
-from candlewick.stores.store import ROW, Absence, Quarantined, Reason, Rows, Source, Store, to_rows
+from candlewick.stores.store import ROW, SPAN, Absence, Quarantined, Reason, Rows, Source, Store, to_rows
 
 MINUTES = Series(Market.SPOT, "BTCUSDT", Interval("1m"))
 MONTHS = Series(Market.USDM, "ETHUSDT", Interval("1M"))
@@ -195,6 +195,19 @@ def test_store_reads_the_columns_asked_for(store: Store) -> None:
     assert all(np.array_equal(read[name], rows[name]) for name in read.dtype.names)
     with pytest.raises(UsageError, match="no column colse"):
         store.read(MINUTES, columns=["colse"])
+
+
+def test_store_reads_many_spans(store: Store) -> None:
+    """Span after span, of several series; what is in none of them is left out."""
+    numbers = [store.number(series) for series in (MINUTES, MINUTES._replace(symbol="ETHUSDT"))]
+    rows = [minutes(number, 20) for number in numbers]
+    for each in rows:
+        store.write(each)
+    times = rows[0]["open_time"].tolist()
+    spans = [(numbers[1], times[3], times[5]), (numbers[0], 0, times[1] + 1), (numbers[0], times[18], times[19] + 1)]
+    found = store.read_spans(np.array(spans, SPAN))
+    assert found.tobytes() == np.concatenate([rows[1][3:5], rows[0][:2], rows[0][18:]]).tobytes()
+    assert len(store.read_spans(np.empty(0, SPAN))) == 0
 
 
 def test_store_has_nothing_of_an_unknown_series(store: Store) -> None:
