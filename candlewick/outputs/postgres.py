@@ -8,6 +8,7 @@ value, a trigger) is found by halving and left out; what it refuses for any othe
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -115,12 +116,11 @@ class PostgresOutput:
             if len(batch.rows) > _FEW:
                 await self._copy_new(connection, batch)
                 return True
-            inserted = await connection.fetchval(
-                statements.INSERT_GIVEN_AND_POSITION,
-                *arrays(batch.rows, batch.series),
-                *self._position(batch),
-                timeout=_ANSWER_S,
-            )
+            given: list[Any] = arrays(batch.rows, batch.series)
+            statement = statements.INSERT_GIVEN_AND_POSITION
+            if len(batch.rows) == 1:
+                given, statement = [column[0] for column in given], statements.INSERT_ONE_AND_POSITION
+            inserted = await connection.fetchval(statement, *given, *self._position(batch), timeout=_ANSWER_S)
         except (asyncpg.PostgresError, UsageError) as error:
             if isinstance(error, UsageError) or is_rows_fault(error):
                 return False  # one of them is to be left out, or its partition is to be made

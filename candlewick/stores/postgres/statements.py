@@ -38,24 +38,43 @@ def _given(name: str) -> str:
     return _time(f"given.{name}") if name in {"time", "close_time"} else f"given.{name}"
 
 
+def _alone(name: str) -> str:
+    value = f"${COLUMNS.index(name) + 1}::{_TYPES.get(name, 'bigint')}"
+    if name in _NUMERIC_COLUMNS:
+        return f"{value}::numeric"
+    return _time(value) if name in {"time", "close_time"} else value
+
+
 _ALL = _listed(COLUMNS)
 _ARRAYS = ", ".join(f"${at}::{_TYPES.get(name, 'bigint')}[]" for at, name in enumerate(COLUMNS, 1))
 
 GIVEN = f"SELECT {', '.join(map(_given, COLUMNS))} FROM unnest({_ARRAYS}) AS given ({_ALL})"
 """Rows out of one array a column (`merge.arrays`)."""
 
-_INSERTED = f"INSERT INTO candles ({_ALL}) {GIVEN} ON CONFLICT DO NOTHING RETURNING 1"
+_ONE = f"VALUES ({', '.join(map(_alone, COLUMNS))})"
 
-INSERT_GIVEN = f"WITH inserted AS ({_INSERTED}) SELECT count(*) FROM inserted"
-"""Adds those that are not held, and says how many that were."""
 
-INSERT_GIVEN_AND_POSITION = f"""
-WITH inserted AS ({_INSERTED}), positioned AS (
+def _inserted(rows: str) -> str:
+    return f"INSERT INTO candles ({_ALL}) {rows} ON CONFLICT DO NOTHING RETURNING 1"
+
+
+def _positioned(rows: str, count: str) -> str:
+    return f"""
+WITH inserted AS ({_inserted(rows)}), positioned AS (
     INSERT INTO output_positions (store_id, output, position, updated_at)
-    SELECT $16, $17, $18, now() WHERE (SELECT count(*) FROM inserted) = cardinality($1::text[])
+    SELECT $16, $17, $18, now() WHERE (SELECT count(*) FROM inserted) = {count}
     ON CONFLICT (store_id, output) DO UPDATE SET position = excluded.position, updated_at = excluded.updated_at
 ) SELECT count(*) FROM inserted"""
+
+
+INSERT_GIVEN = f"WITH inserted AS ({_inserted(GIVEN)}) SELECT count(*) FROM inserted"
+"""Adds those that are not held, and says how many that were."""
+
+INSERT_GIVEN_AND_POSITION = _positioned(GIVEN, "cardinality($1::text[])")
 """The same, and keeps an output's position if that was all of them."""
+
+INSERT_ONE_AND_POSITION = _positioned(_ONE, "1")
+"""The same for one row, out of a value a column."""
 
 PARTITIONS = f"SELECT ensure_candle_partitions({_time('$1::bigint')}, {_time('$2::bigint')})"
 

@@ -41,7 +41,8 @@ async def fill_new(
         of_week = order[firsts[at] : firsts[at] + counts[at]]
         is_rest[of_week] = False
         await copy(rows[of_week], f"candles_{format_time(week)[:10].replace('-', '')}")
-        await connection.execute(statements.ATTACH_WEEKS, [week])
+    if new:
+        await connection.execute(statements.ATTACH_WEEKS, new)
     rest = rows[is_rest] if new else rows
     return len(rows) - len(rest), rest
 
