@@ -10,7 +10,8 @@ was compared with, and what was written meanwhile is compared again.
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
-from itertools import pairwise
+from itertools import chain, pairwise
+from math import isfinite
 from typing import NamedTuple
 
 import asyncpg
@@ -22,7 +23,7 @@ from candlewick.stores import rule
 from candlewick.stores.postgres import statements, weeks
 from candlewick.stores.postgres.compare import compare, is_dense
 from candlewick.stores.postgres.rows import COLUMNS, NUMERICS, copy_parts
-from candlewick.stores.store import Rows
+from candlewick.stores.store import ROW, Rows
 
 FEW = 200
 """Up to so many rows one statement is faster than COPY and what goes before it."""
@@ -71,18 +72,17 @@ def arrays(rows: Rows, series: Mapping[int, Series]) -> list[list[str] | list[in
     Raises:
         UsageError: a value is no finite number.
     """
-    if not all(np.isfinite(rows[name]).all() for name in NUMERICS):
+    columns = dict(zip(ROW.names or (), zip(*rows.tolist(), strict=True), strict=False))  # no columns of no rows
+    if not all(map(isfinite, chain.from_iterable(columns.get(name, ()) for name in NUMERICS))):
         raise UsageError("a row holds an infinite value, or one that is not a number: it is no candle")
-    names = [series[number] for number in rows["series"].tolist()]
+    names = [series[number] for number in columns.get("series", ())]
     return [
         [str(one.market) for one in names],
         [one.symbol for one in names],
         [one.interval.code for one in names],
-        rows["open_time"].tolist(),
-        *([repr(value).removesuffix(".0") for value in rows[name].tolist()] for name in NUMERICS),
-        rows["trades"].tolist(),
-        rows["close_time"].tolist(),
-        rows["source"].tolist(),
+        list(columns.get("open_time", ())),
+        *([repr(value).removesuffix(".0") for value in columns.get(name, ())] for name in NUMERICS),
+        *(list(columns.get(name, ())) for name in ("trades", "close_time", "source")),
     ]
 
 
