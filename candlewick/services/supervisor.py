@@ -44,7 +44,7 @@ CLOCK_SOON_S = 30.0
 """The exchange's time is asked for so soon where it is not known yet."""
 CLOCK_TOLERANCE_MS = 1000.0
 RETRY_S = (1.0, 2.0, 4.0, 8.0, 15.0)
-STOP_S = 6.0
+STOP_S = 4.0
 """How long a stop may take until everything received is on disk and in every output that answers,"""
 CLOSE_S = 1.0
 """and how long an output may take to be let go of, twice."""

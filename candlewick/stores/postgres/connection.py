@@ -22,6 +22,7 @@ from candlewick.stores.postgres.failures import failure
 _LOCK_TIMEOUT_MS = 30_000
 _IDLE_IN_TRANSACTION_MS = 60_000
 _CLOSE_S = 5.0
+_GOODBYE_S = 1.0  # a service that stops has ten seconds for everything
 _ANSWER_S = 10.0  # beyond the server's own limit: one that was stopped in its tracks keeps none
 _DEAD_PEER_MS = 20_000  # a host that vanished says nothing; the system would wait for a quarter of an hour
 
@@ -143,7 +144,7 @@ class Database:
     async def close(self) -> None:
         """Let go of every connection, those in use after a moment too; idempotent."""
         try:
-            async with asyncio.timeout(_CLOSE_S):
+            async with asyncio.timeout(_GOODBYE_S):
                 await self._pool.close()
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             self._pool.terminate()
