@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from candlewick.errors import StoreError
-from candlewick.stores.postgres.schema import SchemaOptions, migrate
+from candlewick.stores.postgres.schema import SchemaOptions, is_timescale, migrate
 
 KINDS = ("plain", "timescale")
 TABLES = (
@@ -56,6 +56,10 @@ async def empty(url: str) -> None:
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(f"TRUNCATE {TABLES}")
+        if await is_timescale(connection):  # what was refreshed stays there without the rows it is made of
+            named = "SELECT view_name FROM timescaledb_information.continuous_aggregates"
+            for (name,) in await connection.fetch(named):
+                await connection.execute(f"TRUNCATE {name}")
         await migrate(connection, SchemaOptions())
     finally:
         await connection.close()
