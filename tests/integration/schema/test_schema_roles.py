@@ -4,9 +4,13 @@ import asyncio
 from collections.abc import Iterator
 
 import asyncpg
+import numpy as np
 import pytest
 
+from candlewick.market import MINUTE, Interval, Market, Series, parse_time
+from candlewick.stores.postgres.merge import merge_fresh
 from candlewick.stores.postgres.schema import Status, check, migrate
+from candlewick.stores.store import ROW, Source
 from tests.integration.schema.asked import asked, fetched
 from tests.servers.postgres import PostgresServer
 
@@ -105,6 +109,24 @@ def test_tables_made_later_are_for_the_roles_too(users: dict[str, str], schema_u
     assert refused(users["reader"], ("SELECT * FROM later",)) == []
     assert refused(users["reader"], ("INSERT INTO later VALUES (1)",)) == ["INSERT INTO later VALUES (1)"]
     assert refused(users["writer"], ("INSERT INTO later VALUES (1)",)) == []
+
+
+def test_writer_fills_weeks_that_are_new(users: dict[str, str], schema_url: str) -> None:
+    """History goes into partitions that a writer has made, which then belong to the table like all others."""
+    rows = np.zeros(3 * 7 * 1440, ROW)
+    rows["source"] = Source.ARCHIVE
+    rows["open_time"] = np.arange(len(rows), dtype=np.int64) * MINUTE + parse_time("2031-03-03")
+    rows["close_time"] = rows["open_time"] + MINUTE - 1
+    for name in ("open", "high", "low", "close"):
+        rows[name] = 7.5
+    series = {0: Series(Market.SPOT, "BTCUSDT", Interval("1m"))}
+
+    async def load(connection: asyncpg.Connection) -> int:
+        return (await merge_fresh(connection, rows, series)).inserted
+
+    assert asked(users["writer"], load) == len(rows)
+    assert fetched(schema_url, "SELECT count(*) FROM candles")[0][0] == len(rows)
+    assert refused(users["reader"], ("SELECT begin_candle_weeks(ARRAY[now()])",)) != []
 
 
 def test_writer_can_start_a_service_on_a_schema_that_is_up_to_date(users: dict[str, str]) -> None:
