@@ -57,7 +57,8 @@ def _version(held: int, wanted: int) -> Finding:
 
 
 async def _kind(connection: asyncpg.Connection, kind: str) -> Finding:
-    server = f"PostgreSQL {'.'.join(map(str, connection.get_server_version()[:2]))}"
+    version = connection.get_server_version()  # which puts what follows the first point last
+    server = f"PostgreSQL {version.major}.{version.micro}"
     extension = await connection.fetchval("SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'")
     if kind == TIMESCALE:
         found = f"TimescaleDB {extension} on {server}"
