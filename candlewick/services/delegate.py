@@ -46,8 +46,6 @@ class Delegate:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._clock, self._tell = clock, tell
         self._away_until = clock.monotonic()
-        self.delegated = 0
-        """Gaps that the handler said it had repaired."""
 
     async def repair(self, job: Job, gaps: list[Span]) -> bool:
         """Have gaps of a job's series repaired; whether anything was kept.
@@ -95,7 +93,6 @@ class Delegate:
         if answer.status != 200 or said.get("status") not in {"backfilled", "partial"}:
             words = said.get("error") or said.get("status") or answer.body[:200].decode(errors="replace")
             raise ServerTrouble(f"{self._url} answered {answer.status}: {words}")
-        self.delegated += said["status"] == "backfilled"
 
     async def _take_over(self, series: Series, gap: Span) -> bool:
         """Keep what the database has of a gap from a settled source; the recorder holds it against its rules."""

@@ -2,7 +2,6 @@
 
 from candlewick.clock import Clock
 from candlewick.config import Settings
-from candlewick.errors import OutputDown, OutputError, StoreDown, StoreError
 from candlewick.events import OutputWritten
 from candlewick.history.http import AiohttpHttp
 from candlewick.outputs.output import Batch, Position, Refused
@@ -38,12 +37,8 @@ class SharedDatabase(PostgresOutput):
     async def open(self, identity: str) -> Position | None:
         """See `Output.open`."""
         if not self._prepared:
-            try:
+            with self._told():
                 await prepare(self._settings.database_url, schema_options(self._settings), APPLICATION)
-            except StoreDown as error:
-                raise OutputDown(str(error)) from error
-            except StoreError as error:
-                raise OutputError(str(error)) from error
             self._prepared = True
         return await super().open(identity)
 

@@ -1,18 +1,17 @@
 """The HTTP server of the gap handler: it asks its `Keeper` and decides nothing."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from candlewick.config import Settings, masked
-from candlewick.errors import CandlewickError, UsageError
+from candlewick.errors import CandlewickError
 from candlewick.services.gap_handler.asked import read_asked
 from candlewick.services.gap_handler.results import Keeper
 from candlewick.web import gap_handler_health as documents
 from candlewick.web.access import refusal
-from candlewick.web.listening import HEADERS, WebServer, answer_json, listen
+from candlewick.web.listening import HEADERS, Handler, WebServer, answer_errors, answer_json, listen
 
 READ_S = 30.0
 """How long a request may take to arrive,"""
@@ -24,8 +23,6 @@ DRAIN_S = 30.0
 """How long answers under way may take once the server closes."""
 READY_S = 5.0
 MOST_BODY_BYTES = 64 << 10
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 async def start(keeper: Keeper, settings: Settings) -> WebServer:
@@ -44,7 +41,7 @@ def application(keeper: Keeper, settings: Settings) -> web.Application:
     """The routes."""
     routes = _Routes(keeper, settings)
     longest_s = settings.backfill_timeout_seconds + BESIDES_S
-    app = web.Application(middlewares=[_answer_errors, _within(longest_s)], client_max_size=MOST_BODY_BYTES)
+    app = web.Application(middlewares=[answer_errors, _within(longest_s)], client_max_size=MOST_BODY_BYTES)
     app.add_routes(
         [
             web.get("/health", routes.health),
@@ -60,21 +57,6 @@ def application(keeper: Keeper, settings: Settings) -> web.Application:
         ]
     )
     return app
-
-
-@web.middleware
-async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except UsageError as error:
-        return answer_json(400, {"error": str(error)})
-    except CandlewickError as error:
-        return answer_json(503, {"error": masked(str(error))})
-    except TimeoutError:
-        return answer_json(503, {"error": f"{request.method} {request.path}: no answer in time"})
-    except web.HTTPException as answer:
-        words = f"{request.method} {request.path}: {answer.reason}"
-        return answer_json(answer.status, {"error": words}, answer.headers.get("Allow"))
 
 
 def _within(longest_s: float) -> Middleware:

@@ -2,13 +2,17 @@
 
 import errno
 import socket
+from collections.abc import Awaitable, Callable
 
 import msgspec
 from aiohttp import web
 
-from candlewick.errors import ConfigError
+from candlewick.config import masked
+from candlewick.errors import CandlewickError, ConfigError, UsageError
 
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class WebServer:
@@ -53,6 +57,22 @@ def answer_json(status: int, body: object, allow: str | None = None) -> web.Resp
     headers = HEADERS | ({"Allow": allow} if allow else {})
     text = msgspec.json.format(msgspec.json.encode(body), indent=2)
     return web.Response(status=status, body=text + b"\n", content_type="application/json", headers=headers)
+
+
+@web.middleware
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every error is a JSON answer that says what was wrong."""
+    try:
+        return await handler(request)
+    except UsageError as error:
+        return answer_json(400, {"error": str(error)})
+    except CandlewickError as error:
+        return answer_json(503, {"error": masked(str(error))})
+    except TimeoutError:
+        return answer_json(503, {"error": f"{request.method} {request.path}: no answer in time"})
+    except web.HTTPException as answer:
+        words = f"{request.method} {request.path}: {answer.reason}"
+        return answer_json(answer.status, {"error": words}, answer.headers.get("Allow"))
 
 
 def _cannot_listen(error: OSError, host: str, port: int, setting: str) -> str:

@@ -1,25 +1,18 @@
 """The HTTP server of a run: health, metrics, status and repair. It asks its `Operator` and decides nothing."""
 
-import logging
-from collections.abc import Awaitable, Callable
-
 import msgspec
 from aiohttp import web
 
 from candlewick.config import Settings, masked
-from candlewick.errors import CandlewickError, UsageError
+from candlewick.errors import UsageError
 from candlewick.market import Interval, Market, Series, normal_symbol
 from candlewick.services.status import Operator, Status
 from candlewick.web import health, page
 from candlewick.web.access import refusal
-from candlewick.web.listening import HEADERS, WebServer, answer_json, listen
-
-log = logging.getLogger("candlewick.web")
+from candlewick.web.listening import HEADERS, WebServer, answer_errors, answer_json, listen
 
 SHUTDOWN_S = 2.0
 """How long answers under way may take once the server closes."""
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 async def start(operator: Operator, settings: Settings) -> WebServer:
@@ -35,7 +28,7 @@ async def start(operator: Operator, settings: Settings) -> WebServer:
 def application(operator: Operator, settings: Settings) -> web.Application:
     """The routes."""
     routes = _Routes(operator, settings)
-    app = web.Application(middlewares=[_answer_errors])
+    app = web.Application(middlewares=[answer_errors])
     app.add_routes(
         [
             web.get("/", routes.page),
@@ -49,20 +42,6 @@ def application(operator: Operator, settings: Settings) -> web.Application:
         ]
     )
     return app
-
-
-@web.middleware
-async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except UsageError as error:
-        return answer_json(400, {"error": str(error)})
-    except CandlewickError as error:
-        return answer_json(503, {"error": masked(str(error))})
-    except web.HTTPException as answer:
-        return answer_json(
-            answer.status, {"error": f"{request.method} {request.path}: {answer.reason}"}, answer.headers.get("Allow")
-        )
 
 
 class _Routes:

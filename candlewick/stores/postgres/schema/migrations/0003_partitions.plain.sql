@@ -22,7 +22,7 @@ BEGIN
         name := 'candles_' || to_char(week, 'YYYYMMDD');
         IF to_regclass(name) IS NULL THEN
             PERFORM pg_advisory_xact_lock(hashtextextended('candlewick partitions', 0));
-            -- to_regclass may still answer from what this session knew before it waited
+            -- to_regclass may still answer from what this connection knew before it waited
             IF NOT EXISTS (SELECT FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid
                            WHERE inhparent = 'candles'::regclass AND child.relname = name) THEN
                 EXECUTE format('CREATE TABLE %I (LIKE candles INCLUDING ALL EXCLUDING INDEXES)', name);
