@@ -93,7 +93,7 @@ class PostgresOutput:
 
     async def write(self, batch: Batch) -> list[Refused]:
         """Take in a batch and its position (`Output.write`)."""
-        batch = batch._replace(rows=batch.rows[batch.rows["open_time"] >= self._least_time()])
+        batch = batch._replace(rows=self._wanted(batch.rows))
         plain = not batch.absences and not batch.states and len(batch.rows) <= MOST_AT_ONCE
         with self._told():
             async with self._held() as connection:
@@ -109,6 +109,11 @@ class PostgresOutput:
         if self._database is not None:
             await self._database.close()
             self._database = None
+
+    def _wanted(self, rows: Rows) -> Rows:
+        """Those that retention would not drop at once."""
+        wanted: Rows = rows[rows["open_time"] >= self._least_time()]
+        return wanted
 
     async def _write_new(self, connection: asyncpg.Connection, batch: Batch) -> bool:
         """Write rows and position at once if all rows are new and fine; whether they were."""

@@ -45,6 +45,7 @@ class SharedDatabase(PostgresOutput):
     async def write(self, batch: Batch) -> list[Refused]:
         """See `Output.write`."""
         began = self._clock.monotonic()
+        batch = batch._replace(rows=self._wanted(batch.rows))
         refused = await super().write(batch)
         if len(batch.rows):
             rows = sum(not isinstance(one.what, str) for one in refused)

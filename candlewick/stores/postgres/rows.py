@@ -38,17 +38,12 @@ _PART = 2048
 """Rows; a server begins with the first part while the next is made."""
 
 
-def encode_copy(rows: Rows, series: Mapping[int, Series]) -> bytes:
-    """Rows as the whole input of `COPY candles (<COLUMNS>) FROM STDIN (FORMAT binary)`.
+def copy_parts(rows: Rows, series: Mapping[int, Series]) -> Iterator[bytes]:
+    """Rows as the input of `COPY candles (<COLUMNS>) FROM STDIN (FORMAT binary)`, in parts of some hundred kilobytes.
 
     Raises:
         UsageError: a number of a series is not in `series`, or a value is no finite number.
     """
-    return b"".join(copy_parts(rows, series))
-
-
-def copy_parts(rows: Rows, series: Mapping[int, Series]) -> Iterator[bytes]:
-    """The same, in parts of some hundred kilobytes."""
     rows = np.ascontiguousarray(rows, ROW)
     kernel = copy_kernel.loaded()
     yield _HEADER

@@ -13,7 +13,7 @@ from candlewick.market import DAY, MINUTE, Series
 from candlewick.stores import rule
 from candlewick.stores.postgres import statements
 from candlewick.stores.postgres.merge import Merged, arrays, merge, merge_fresh
-from candlewick.stores.postgres.rows import COLUMNS, NUMERICS, encode_copy
+from candlewick.stores.postgres.rows import COLUMNS, NUMERICS, copy_parts
 from candlewick.stores.store import ROW, Rows, Source
 from tests.conftest import migrated
 from tests.servers.postgres import DEBIAN
@@ -58,7 +58,7 @@ async def expected(connection: asyncpg.Connection, rows: Rows) -> list[tuple[Any
     await connection.execute("CREATE TEMP TABLE IF NOT EXISTS expected (LIKE candles); TRUNCATE expected")
 
     async def data() -> AsyncIterator[bytes]:
-        yield encode_copy(rows, NAMES)
+        yield b"".join(copy_parts(rows, NAMES))
 
     await connection.copy_to_table("expected", source=data(), format="binary")
     found = await connection.fetch("SELECT * FROM expected ORDER BY market, symbol, interval, time, source")
@@ -254,7 +254,7 @@ def test_every_double_comes_back_from_the_database(url: str) -> None:
         await connection.execute("CREATE TEMP TABLE plain (LIKE candles)")
 
         async def data() -> AsyncIterator[bytes]:
-            yield encode_copy(rows, NAMES)
+            yield b"".join(copy_parts(rows, NAMES))
 
         await connection.copy_to_table("plain", source=data(), format="binary")
         given = statements.GIVEN

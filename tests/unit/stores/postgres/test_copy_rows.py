@@ -62,9 +62,9 @@ def test_copy_rows_are_the_same_bytes_compiled_or_not(monkeypatch: pytest.Monkey
         pytest.skip("copy_kernel.c was not compiled: there is no compiler")
     table = filled(doubles())
     table["series"][100:] = 9
-    compiled = rows.encode_copy(table, SERIES)
+    compiled = b"".join(rows.copy_parts(table, SERIES))
     monkeypatch.setattr(copy_kernel, "loaded", lambda: None)
-    assert rows.encode_copy(table, SERIES) == compiled
+    assert b"".join(rows.copy_parts(table, SERIES)) == compiled
 
 
 def test_copy_rows_leaves_few_ordinary_numbers_to_the_slow_way() -> None:
@@ -94,7 +94,7 @@ def test_copy_rows_refuses_what_is_no_number(value: float) -> None:
     table = filled(np.array([1.0]))
     table["close"] = value
     with pytest.raises(UsageError, match="not a number"):
-        rows.encode_copy(table, SERIES)
+        b"".join(rows.copy_parts(table, SERIES))
 
 
 def test_copy_rows_refuses_a_series_without_a_name() -> None:
@@ -102,4 +102,4 @@ def test_copy_rows_refuses_a_series_without_a_name() -> None:
     table = filled(np.array([1.0]))
     table["series"] = 8
     with pytest.raises(UsageError, match="series 8"):
-        rows.encode_copy(table, SERIES)
+        b"".join(rows.copy_parts(table, SERIES))
