@@ -59,7 +59,7 @@ def _life(store: LmdbStore, url: str, story: Story, steps: int, end: Callable[[]
         if end is not None:
             faults.dead = True
             end()
-        assert await run.box.drain(10 * MANY_S)
+        assert await run.box.drain(MANY_S)
 
     return run_killed(store, MortalOutput(url, clock=SystemClock()), faults, whole)
 
