@@ -108,7 +108,7 @@ def following(place: str, store: Path, **settings: str) -> dict[str, str]:
     return own | settings
 
 
-def wait_for(look: Callable[[], T | None], child: Child | None = None, within_s: float = 30.0) -> T:
+def wait_for(look: Callable[[], T | None], child: Child | None = None, within_s: float = 90.0) -> T:
     """What `look` sees once it is something; fails the test after `within_s`, or when the child ends before."""
     deadline = time.monotonic() + within_s
     while True:

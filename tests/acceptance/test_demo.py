@@ -53,7 +53,7 @@ def test_demo_runs_shows_itself_and_leaves_nothing(tmp_path: Path, number: signa
             with urlopen(url + path, timeout=10) as answer:
                 assert answer.status == 200
         process.send_signal(number)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
         assert (process.returncode, err) == (0, ""), out
     assert list(tmp_path.glob("candlewick-demo-*")) == []
     with pytest.raises(OSError, match="refused"):
@@ -73,14 +73,14 @@ def test_simulate_says_where_it_is_and_ends_on_a_signal(tmp_path: Path) -> None:
             trading = [one["symbol"] for one in json.load(answer)["symbols"] if one["status"] == "TRADING"]
         assert trading == ["BTCUSDT", "ETHUSDT"]
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=60)
         assert (process.returncode, err) == (0, "")
 
 
 def test_demo_with_a_broken_script_leaves_nothing(tmp_path: Path) -> None:
     """Where the simulator does not start, its complaint and the demo's are lines, and the folder is gone."""
     with started("demo", "--faults", "none.toml", folder=tmp_path) as process:
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "none.toml cannot be read" in err
     assert "the simulator did not start" in err

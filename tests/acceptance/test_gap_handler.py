@@ -98,12 +98,12 @@ def test_gap_handler_stops_in_good_order(tmp_path: Path, exchange: str, database
 
         code, answer = asyncio.run(asked())
         assert (code, answer["status"], answer["candles_recovered"]) == (200, "backfilled", 6 * 24)
-        assert child.process.wait(20) == 0
+        assert child.process.wait(60) == 0
         assert any("stopped" in line["message"] for line in child.log)
 
 
 def test_gap_handler_needs_to_know_its_database(tmp_path: Path) -> None:
     """Without a password and without STORE it says which setting is missing, and exits with 2."""
     with started(tmp_path, "gap-handler", GAP_HANDLER_PORT="0") as child:
-        assert child.process.wait(20) == 2
+        assert child.process.wait(60) == 2
         assert "DB_PASSWORD" in child.err

@@ -150,7 +150,7 @@ def _kill_and_complete(folder: Path, kills: int, seed: int) -> None:
         assert acknowledged > 0
         end = Interval("1m").floor(int(ask(f"http://{place}/api/v3/time")[1]["serverTime"]) * 1000)
         with started(folder / "runs", "run", **settings) as last:
-            wait_for(lambda: _is_whole(store, start, end), last, within_s=60.0)
+            wait_for(lambda: _is_whole(store, start, end), last, within_s=120.0)
             assert last.stop() == 0
         assert _different(place, store, start, end) == []
 

@@ -73,7 +73,7 @@ def test_every_second_of_an_imitated_exchange_is_stored(imitations: dict[str, Im
     held = wait_for(
         lambda: held if (held := one.candles("1s")).keys() >= set(wanted) else None,
         one.child,
-        within_s=SECONDS + PATIENCE_S,
+        within_s=SECONDS + 4 * PATIENCE_S,
     )
     for at in wanted:
         truth = one.exchange.truth("BTCUSDT", "1s", at)

@@ -104,7 +104,7 @@ def test_scheduler_outlives_its_database(database_url: str, postgres_server: Pos
         postgres_server.start()
         assert not running.done()
         day.clock.advance(FIRST_S)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(_names(day.events)) < 4:
                 await asyncio.sleep(0.01)  # noqa: TID251 - the database takes real time
         running.cancel()

@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-WAIT_S = 10.0
+WAIT_S = 30.0
 GLOB = "**/*.pid"
 
 

@@ -29,7 +29,7 @@ SETTINGS = (
     "timezone = 'UTC'",
 )
 ACCESS = (f"host all {ROLE} 127.0.0.1/32 trust", "host all all 127.0.0.1/32 scram-sha-256")
-WAIT_S = 30.0
+WAIT_S = 90.0
 
 
 class PostgresServer:

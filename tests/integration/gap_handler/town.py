@@ -196,7 +196,7 @@ class Office:
         body = {"gap_start": format_time(minute(first)), "gap_end": format_time(minute(last))}
         return await self.post("/backfill", body | more)
 
-    async def until(self, look: Callable[[], T | None], within_s: float = 20.0) -> T:
+    async def until(self, look: Callable[[], T | None], within_s: float = 60.0) -> T:
         """What `look` sees once it is something."""
         async with asyncio.timeout(within_s):
             while not (seen := look()):
@@ -205,7 +205,7 @@ class Office:
                 await asyncio.sleep(0.01)  # noqa: TID251 - a database takes real time
         return seen
 
-    async def when(self, look: Callable[[], Awaitable[T]], fits: Callable[[T], bool], within_s: float = 20.0) -> T:
+    async def when(self, look: Callable[[], Awaitable[T]], fits: Callable[[T], bool], within_s: float = 60.0) -> T:
         """What `look` returns once it fits."""
         async with asyncio.timeout(within_s):
             while not fits(seen := await look()):  # noqa: ASYNC110 - no event tells

@@ -111,6 +111,6 @@ def test_live_table_leaves_with_q(tmp_path: Path) -> None:
                 seen += os.read(ours, 4096)
             except OSError:
                 break
-        assert child.wait(10) == 0
+        assert child.wait(60) == 0
     os.close(ours)
     assert b"\x1b[?1049l" in seen
