@@ -35,7 +35,7 @@ def read_asked(body: bytes, default: Series, intervals: Collection[Interval]) ->
     """
     try:
         members: Any = msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # bytes that are no text; lists in lists
         raise UsageError(f"the body is not JSON: {error}") from None
     if not isinstance(members, dict):
         raise UsageError("the body is not a JSON object with gap_start and gap_end")

@@ -15,6 +15,8 @@ from candlewick.stores.provenance import GapRecord
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_WORDS = 2000
+_CALENDAR = _EPOCH, datetime(9800, 1, 1, tzinfo=UTC)
+"""PostgreSQL's calendar is longer than Python's, and without ends: rows beyond these are about nobody's candles."""
 
 
 class OpenGap(NamedTuple):
@@ -71,7 +73,8 @@ async def unresolved(
 ) -> list[OpenGap]:  # fmt: skip
     """Gaps of a market that are not resolved, oldest first; of one series, and where they meet `span`, if those are given.
 
-    Anybody may write rows: one whose interval is none, or that has no end, is nobody's to repair and is left out.
+    Anybody may write rows: one whose interval is none, or that lies outside the calendar, is nobody's to repair and is
+    left out.
     """
     rows = await connection.fetch(
         "SELECT id, coalesce(market, $1) AS market, coalesce(symbol, $2) AS symbol, coalesce(interval, $3) AS interval,"
@@ -79,9 +82,10 @@ async def unresolved(
         " WHERE event_type = 'gap_detected' AND NOT resolved AND coalesce(market, $1) = $4"
         " AND ($5::text IS NULL OR (coalesce(symbol, $2) = $5 AND coalesce(interval, $3) = $6))"
         " AND ($7::timestamptz IS NULL OR (gap_start < $8 AND gap_end > $7))"
-        " AND isfinite(gap_start) AND isfinite(gap_end) ORDER BY gap_start, id LIMIT $9",
+        " AND gap_start >= $10 AND gap_end < $11 ORDER BY gap_start, id LIMIT $9",
         *_key(default), market.value, *((series.symbol, series.interval.code) if series else (None, None)),
         *((to_datetime(span.start), to_datetime(span.end)) if span else (None, None)), limit,
+        *_CALENDAR,
     )  # fmt: skip
     gaps = []
     for row in rows:
@@ -145,8 +149,9 @@ async def _keep_open(connection: asyncpg.Connection, series: Series, record: Gap
     start, end, at = _times(record)
     rows = await connection.fetch(
         "SELECT id, gap_start, gap_end, resolved, resolved_at FROM data_quality_logs WHERE event_type = 'gap_detected'"
-        " AND market = $1 AND symbol = $2 AND interval = $3 AND gap_start < $5 AND gap_end > $4 ORDER BY id",
-        *_key(series), start, end,
+        " AND market = $1 AND symbol = $2 AND interval = $3 AND gap_start < $5 AND gap_end > $4"
+        " AND gap_start >= $6 AND gap_end < $7 ORDER BY id",
+        *_key(series), start, end, *_CALENDAR,
     )  # fmt: skip
     for row in rows:
         if (row["gap_start"], row["gap_end"]) == (start, end):

@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncpg
+import pytest
 
-from candlewick.market import HOUR, Interval, Market, Series, Span
+from candlewick.market import HOUR, SECOND, Interval, Market, Series, Span
 from candlewick.stores.postgres import quality
 from candlewick.stores.provenance import GapRecord
 from tests.integration.gap_handler.town import BTC, minute, span
@@ -146,3 +147,32 @@ def test_error_has_a_row_of_its_own(shared_url: str) -> None:
         assert (row[0], row[1], quality.to_time(row[2])) == ("BTCUSDT", 2000, FOUND)
 
     told(shared_url, look)
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("4713-01-02 BC", "4712-01-02 BC"),
+        ("1950-01-01", "200000-01-01"),
+        ("9999-12-31 23:00", "9999-12-31 23:59:59"),
+        ("-infinity", "infinity"),
+    ],
+)
+def test_row_outside_the_calendar_is_left_alone(shared_url: str, start: str, end: str) -> None:
+    """PostgreSQL has times that no program here has: a row of them is not open, and hides no other."""
+
+    async def write(connection: asyncpg.Connection) -> None:
+        await connection.execute(
+            "INSERT INTO data_quality_logs (event_type, market, symbol, interval, gap_start, gap_end)"
+            f" VALUES ('gap_detected', 'spot', 'BTCUSDT', '1m', '{start}', '{end}')"  # noqa: S608 - the driver has no such times
+        )
+
+    async def look(connection: asyncpg.Connection) -> None:
+        open_gaps = await quality.unresolved(connection, Market.SPOT, DEFAULT)
+        assert [one.span for one in open_gaps] == [span(-10, -5)]
+        await connection.execute(
+            "DELETE FROM data_quality_logs WHERE gap_start <> to_timestamp($1)", minute(-10) / SECOND
+        )
+
+    rows = told(shared_url, write, keep(record(-10, -5)), look)
+    assert rows == [("gap_detected", -10, -5, 5, None, False, "data_feeder")]

@@ -61,6 +61,8 @@ def test_requests_that_are_not_right_are_told_why(shared_url: str) -> None:
     """Broken JSON, missing times, an end before the start, more than 7 days, other markets: 400 with a sentence."""
     wrong: list[tuple[object, str]] = [
         (b"{", "not JSON"),
+        (b"[" * 60_000, "not JSON"),
+        (b'{"gap_start": "\xff"}', "not JSON"),
         (b"[]", "not a JSON object"),
         ({}, "gap_start and gap_end are needed"),
         ({"gap_start": GAP["gap_start"]}, "are needed"),
