@@ -105,6 +105,13 @@ check_env() {
     local name length empty=()
     [[ -r .env ]] || die 2 ".env cannot be read by $(id -un)"
     chmod 600 .env 2>/dev/null || warn ".env belongs to somebody else: see to it that only they can read it"
+    for name in "${SECRETS[@]}" POSTGRES_PASSWORD PGADMIN_PASSWORD; do
+        is_literal "$(written "$name")" ||
+            die 2 "$name in .env has a \$, which Compose takes for the name of a variable: put the value in single quotes"
+    done
+    agree FEEDER_PORT HEALTH_CHECK_PORT
+    agree PGADMIN_DEFAULT_PASSWORD PGADMIN_PASSWORD
+    [[ $(setting DEPLOY_TIMEOUT_S 300) =~ ^[0-9]+$ ]] || die 2 "DEPLOY_TIMEOUT_S is not a number of seconds"
     for name in "DB_PASSWORD POSTGRES_PASSWORD" "PGADMIN_DEFAULT_PASSWORD PGADMIN_PASSWORD" GRAFANA_ADMIN_PASSWORD; do
         # shellcheck disable=SC2086  # a setting and its other name, as two words
         length=$(length_of $name)
@@ -119,6 +126,22 @@ check_env() {
         warn "CONTROL_TOKEN is not set: the feeder cannot ask the gap handler for repairs, and mends gaps by itself"
     fi
     compose config --quiet || die 2 "docker-compose.yml and .env do not go together: the lines above say why"
+}
+
+# Whether Compose leaves this value of .env as it is, or the variable that it puts in was meant.
+is_literal() {
+    local value=$1
+    [[ $value == \'* ]] && return
+    value=${value//\$\$/}
+    value=${value//\$\{/}
+    [[ ${value//\\\$/} != *\$* ]]
+}
+
+# Two names of a setting that the program itself never sees; it refuses its own like that.
+agree() {
+    local one other
+    one=$(setting "$1") other=$(setting "$2")
+    [[ -z $one || -z $other || $one == "$other" ]] || die 2 "$1 and $2 are two names of one setting and differ: keep one of them"
 }
 
 # The length of the first of these settings that has a value.
@@ -198,14 +221,16 @@ check_schema() {
 }
 
 show_places() {
-    local at service
+    local at service user database
     at=$(setting BIND_ADDRESS 127.0.0.1)
+    user=$(setting DB_USER "$(setting POSTGRES_USER mltrader)")
+    database=$(setting DB_NAME "$(setting POSTGRES_DB btc_ml_production)")
     [[ $at == 0.0.0.0 ]] && at=$(hostname)
     printf '\neverything is healthy:\n'
     for service; do
         case "$service" in
-            timescaledb) place "$service" "postgresql://$(setting DB_USER mltrader)@$at:$(setting TIMESCALEDB_PORT 5432)/$(setting DB_NAME btc_ml_production)" ;;
-            feeder) place "$service" "http://$at:$(setting FEEDER_PORT 8080)/" ;;
+            timescaledb) place "$service" "postgresql://$user@$at:$(setting TIMESCALEDB_PORT 5432)/$database" ;;
+            feeder) place "$service" "http://$at:$(setting FEEDER_PORT "$(setting HEALTH_CHECK_PORT 8080)")/" ;;
             gap-handler) place "$service" "http://$at:$(setting GAP_HANDLER_PORT 9000)/health" ;;
             pgadmin) place "$service" "http://$at:$(setting PGADMIN_PORT 8000)/pgadmin4/" ;;
             prometheus) place "$service" "http://$at:$(setting PROMETHEUS_PORT 9090)/alerts" ;;

@@ -36,16 +36,25 @@ compose() {
     "${COMPOSE[@]}" "$@"
 }
 
-# setting NAME [DEFAULT]: as Compose sees it, so the environment comes before .env.
+# setting NAME [DEFAULT]: as Compose sees it, so the environment comes before .env, and comments and quotes are not part of it.
 setting() {
     local value=${!1-}
-    if [[ -z $value && -r .env ]]; then
-        value=$(sed -n "s/^[[:space:]]*$1=//p" .env | tail -n 1)
+    if [[ -z $value ]]; then
+        value=$(written "$1")
+        value=${value%$'\r'}
         case "$value" in
-            \"*\" | \'*\') value=${value:1:-1} ;;
+            \'*) value=${value:1} value=${value%%\'*} ;;
+            \"*) value=${value:1} value=${value%%\"*} ;;
+            *) value=${value%%[[:space:]]#*} value=${value%"${value##*[![:space:]]}"} ;;
         esac
     fi
     printf '%s' "${value:-${2-}}"
+}
+
+# What stands in .env after NAME=, as it stands there.
+written() {
+    [[ -r .env ]] || return 0
+    sed -nE "s/^[[:space:]]*(export[[:space:]]+)?$1[[:space:]]*=[[:space:]]*//p" .env | tail -n 1
 }
 
 # What Compose puts before the names of volumes.

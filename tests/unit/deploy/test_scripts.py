@@ -128,6 +128,19 @@ def test_places_are_shown(machine: Machine) -> None:
     assert "postgresql://mltrader@127.0.0.1:5432/btc_ml_production" in done.stdout
 
 
+def test_places_go_by_other_names_too(machine: Machine) -> None:
+    """A setting that .env has under its other name, in quotes or with a comment behind it, is shown as Compose reads it."""
+    (machine.folder / ".env").write_text(
+        "POSTGRES_DB=markets # theirs\r\nexport POSTGRES_USER='keeper'\nHEALTH_CHECK_PORT = 8081 # free\n"
+        'DB_PASSWORD="a#b" # kept\nPGADMIN_PASSWORD=x\nGRAFANA_ADMIN_PASSWORD=x\nDEPLOY_TIMEOUT_S=0 # seconds\n'
+    )
+    done = machine.run("deploy.sh", DEPLOY_TIMEOUT_S="")
+    assert done.returncode == 0, done.stderr
+    assert "postgresql://keeper@127.0.0.1:5432/markets\n" in done.stdout
+    assert "http://127.0.0.1:8081/\n" in done.stdout
+    assert "DB_PASSWORD has 3 characters" in done.stderr
+
+
 def test_services_can_be_chosen(machine: Machine) -> None:
     """Only what is named is started and waited for."""
     done = machine.run("deploy.sh", "--no-build", "feeder")
@@ -200,6 +213,49 @@ def test_missing_password_is_named(machine: Machine) -> None:
     assert done.returncode == 2
     assert "not set in .env: PGADMIN_DEFAULT_PASSWORD GRAFANA_ADMIN_PASSWORD" in done.stderr
     assert "DB_PASSWORD has 5 characters" in done.stderr
+    assert not [call for call in machine.calls if " up " in call]
+
+
+@pytest.mark.parametrize(
+    ("written", "taken"),
+    [
+        ("'of$mine#20 characters!'", True), ("of$$mine-20-characters", True), ("${KEPT_ELSEWHERE}", True),
+        ("of$mine-20-characters!", False), ('"of$mine-20-characters!"', False), ("of-mine-20-characters$", False),
+    ],
+)  # fmt: skip
+def test_dollar_in_a_password_is_not_lost(machine: Machine, written: str, taken: bool) -> None:
+    """A password that Compose would cut at its $ is refused before Compose reads it and prints what it cut; quoted it is fine."""
+    (machine.folder / ".env").write_text(
+        f"DB_PASSWORD={written}\nPGADMIN_PASSWORD=x\nGRAFANA_ADMIN_PASSWORD=x\nCONTROL_TOKEN=x\n"
+    )
+    done = machine.run("deploy.sh")
+    assert done.returncode == (0 if taken else 2)
+    assert ("DB_PASSWORD in .env has a $" in done.stderr) is not taken
+    assert "mine" not in done.stdout + done.stderr
+    assert taken or not [call for call in machine.calls if call.startswith("compose config")]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("FEEDER_PORT", "HEALTH_CHECK_PORT"), ("PGADMIN_DEFAULT_PASSWORD", "PGADMIN_PASSWORD")]
+)
+def test_names_of_one_setting_have_one_value(machine: Machine, one: str, other: str) -> None:
+    """Neither of two values is silently left out; the same one twice is fine."""
+    lines = "DB_PASSWORD=x\nPGADMIN_DEFAULT_PASSWORD=8080\nGRAFANA_ADMIN_PASSWORD=x\nFEEDER_PORT=8080\n"
+    (machine.folder / ".env").write_text(f"{lines}{other}=8080\n")
+    assert machine.run("deploy.sh").returncode == 0
+    (machine.folder / ".env").write_text(f"{lines}{other}=8081\n")
+    done = machine.run("deploy.sh")
+    assert done.returncode == 2
+    assert f"{one} and {other} are two names of one setting" in done.stderr
+    assert "808" not in done.stderr
+    assert not [call for call in machine.calls if " up " in call]
+
+
+def test_time_to_wait_is_a_number(machine: Machine) -> None:
+    """One that is none is named before anything starts."""
+    done = machine.run("deploy.sh", DEPLOY_TIMEOUT_S="5m")
+    assert done.returncode == 2
+    assert "DEPLOY_TIMEOUT_S is not a number" in done.stderr
     assert not [call for call in machine.calls if " up " in call]
 
 
