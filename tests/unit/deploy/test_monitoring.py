@@ -69,6 +69,14 @@ def test_legends_name_labels_that_exist() -> None:
             assert set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) <= labels
 
 
+def test_states_are_those_of_now() -> None:
+    """A panel that shows a value rather than a line asks for that of now: of a range it would show every state there was in it."""
+    stats = [panel for panel in PANELS if panel["type"] == "stat"]
+    assert len(stats) >= 8
+    for panel in stats:
+        assert {(one.get("instant"), one.get("range")) for one in panel["targets"]} == {(True, False)}, panel["title"]
+
+
 def test_panels_do_not_overlap() -> None:
     """Each panel has its own place and its own number, within 24 columns."""
     taken: set[tuple[int, int]] = set()
