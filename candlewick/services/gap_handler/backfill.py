@@ -66,7 +66,8 @@ class Backfiller:
                 async with self.claimed(series):
                     await self._repair(work, cause, detected_at, is_logged=is_logged)
         except TimeoutError:
-            work.failed(f"gave up after {self._timeout_s:g} s: what came until then is kept")
+            why = "" if self._recorder.trouble is None else f"; {self._recorder.trouble}"
+            work.failed(f"gave up after {self._timeout_s:g} s: what came until then is kept{why}")
         except UsageError:
             raise
         except CandlewickError as error:
@@ -167,6 +168,7 @@ class Backfiller:
         over = Span(work.span.start, max(work.span.start, min(work.span.end, interval.floor(self._clock.now()))))
         holes, held = await self.survey(series, over)
         work.began(over, sum(map(interval.count, holes)), held, self.repairer.fetched[series])
+        self._recorder.refusals.pop(series, None)
         if holes:
             if is_logged:
                 await self.log(series, holes, cause, detected_at)
@@ -183,9 +185,8 @@ class Backfiller:
         if over.end < work.span.end:
             work.error = f"the candles from {format_time(over.end)} on are not over yet"
         elif work.left:
-            work.error = (
-                f"{work.left} candles are still missing: the exchange has shown nothing of them, or will be asked again"
-            )
+            shown = "the exchange has shown nothing of them, or will be asked again"
+            work.error = f"{work.left} candles are still missing: {self._recorder.refusals.get(series, shown)}"
 
     async def _wait_until_settled(self, work: "_Work") -> None:
         """For some seconds after its end REST may show a candle as it was before: wait for one that is asked for."""

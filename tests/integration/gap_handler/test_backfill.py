@@ -137,6 +137,31 @@ def test_row_that_cannot_be_loses_no_other(shared_url: str) -> None:
     visit(shared_url, story, speed=60.0)
 
 
+def test_row_that_the_database_refuses_loses_no_other(shared_url: str) -> None:
+    """What a constraint of the database's owner forbids stays missing, with the reason; everything else is stored."""
+
+    async def story(town: Town) -> None:
+        town.keep(BTC, [n for n in range(-200, 0) if not (-160 <= n < -150 or -60 <= n < -50)])
+        await town.sql(
+            f"ALTER TABLE candles ADD CONSTRAINT no_such_candle CHECK (time <> to_timestamp({minute(-155) // SECOND}))"
+            " NOT VALID"
+        )
+        async with town.handler() as office:
+            code, answer = await office.backfill(-160, -150)
+            assert (code, answer["status"], answer["candles_recovered"]) == (200, "partial", 9)
+            assert answer["candles_absent"] == 0  # though REST was asked twice
+            assert "no_such_candle" in answer["error"]
+            assert (await office.backfill(-60, -50))[1]["status"] == "backfilled"
+            assert town.held() == [n for n in range(-200, 0) if n != -155]
+            assert town.store.absences(BTC) == []
+            assert {one.rule for one in await office.when(town.quarantined, bool)} == {"refused_by_database"}
+            assert ("gap_detected", "BTCUSDT", -160, -150, 10, None, False, "gap_handler") in await town.rows()
+            await town.sql("ALTER TABLE candles DROP CONSTRAINT no_such_candle")
+            assert (await office.backfill(-160, -150))[1]["status"] == "backfilled"
+
+    visit(shared_url, story, speed=60.0)
+
+
 def test_number_that_cannot_be_read_is_no_zero(shared_url: str) -> None:
     """A page with a volume that is no number is asked for again, and nothing of it is stored as zero."""
     pages = []

@@ -24,7 +24,7 @@ from candlewick.simulator.server import Server, serve
 from candlewick.simulator.settings import SimulatorSettings
 from candlewick.stores.memory import MemoryStore
 from candlewick.stores.postgres.store import PostgresStore
-from candlewick.stores.store import Source, Store, to_rows
+from candlewick.stores.store import Quarantined, Source, Store, to_rows
 from candlewick.transport import Answer
 from candlewick.web import gap_handler
 from candlewick.web.listening import WebServer
@@ -146,6 +146,9 @@ class Town:
 
     def held(self, series: Series = BTC) -> list[int]:
         return [(int(one) - minute(0)) // MINUTE for one in self.store.read(series)["open_time"]]
+
+    async def quarantined(self) -> list[Quarantined]:
+        return await asyncio.to_thread(self.store.quarantined)
 
     async def sql(self, query: str, *values: object) -> list[Any]:
         connection = await asyncpg.connect(self.url)
