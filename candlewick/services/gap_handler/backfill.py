@@ -134,11 +134,11 @@ class Backfiller:
 
     async def log(self, series: Series, holes: Sequence[Span], cause: str, detected_at: int | None = None) -> None:
         """Have a row of every hole in the log, or one of all where they are too many."""
-        interval = series.interval
+        interval, now = series.interval, self._clock.now()
         spans = list(holes) if len(holes) <= MOST_ROWS else [Span(holes[0].start, holes[-1].end)]
         for one in spans:
             candles = sum(interval.count(hole) for hole in holes if one.start <= hole.start and hole.end <= one.end)
-            at = self._clock.now() if detected_at is None else detected_at
+            at = now if detected_at is None else min(now, detected_at)  # whoever asks may have a wrong clock
             await self._book.keep_gap(GapRecord(str(series), one, candles, at, cause))
 
     async def held(self, series: Series, span: Span) -> int:

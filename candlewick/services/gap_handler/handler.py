@@ -225,10 +225,14 @@ class GapHandler:
         begin = self.settings.historical_backfill_enabled
         await self.clock.sleep(HISTORICAL_AFTER_S)
         while True:
-            with suppress(StoreDown):  # the watch tells
+            try:
                 if await shop.historical.resume() or (begin and await shop.historical.begin()):
                     begin = False
                     await self._work_at_history(shop)
+            except StoreDown:  # the watch tells
+                pass
+            except StoreError as error:
+                self.observer.tell(StoreTrouble(f"the historical backfill: {error}", 0, RESUME_S))
             await self._real_sleep(RESUME_S)
 
     async def _work_at_history(self, shop: _Shop) -> None:
@@ -236,8 +240,6 @@ class GapHandler:
             await shop.historical.work()
         except CandlewickError as error:  # the database, or the exchange that is to say what SYMBOLS match
             self.observer.tell(StoreTrouble(f"the historical backfill: {error}", 0, RESUME_S))
-        finally:
-            await shop.historical.release()
 
     async def _work(self, shop: _Shop) -> None:
         """Repair what is to be repaired; spans together that one look at the store finds."""

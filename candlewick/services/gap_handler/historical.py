@@ -61,7 +61,10 @@ class HistoricalJob:
         try:
             return msgspec.json.decode(kept, type=Historical)
         except msgspec.DecodeError as error:
-            raise StoreDamaged(f"the database's entry {self._key} cannot be read ({error}): delete it") from None
+            raise StoreDamaged(
+                f"how far the historical backfill is cannot be read ({error}): have it forgotten with "  # noqa: S608 - words
+                f"DELETE FROM provenance WHERE key = '{self._key}'"
+            ) from None
 
     async def begin(self) -> bool:
         """Have the claim and a new job to work at; False where one is under way.
@@ -69,13 +72,7 @@ class HistoricalJob:
         Raises:
             StoreDown: the database does not answer.
         """
-        if (await self.state()).is_running or not await self._take():
-            return False
-        now = self._clock.now()
-        start = months_before(now, self._months)
-        end = max(start, now - now % MINUTE)
-        await self._keep(Historical(is_running=True, started_at=now, start=start, end=end, chunk_days=self._chunk_days))
-        return True
+        return not (await self.state()).is_running and await self._take(self._put)
 
     async def resume(self) -> bool:
         """Have the claim of a job that somebody left; False where there is none.
@@ -83,12 +80,7 @@ class HistoricalJob:
         Raises:
             StoreDown: the database does not answer.
         """
-        if not (await self.state()).is_running or not await self._take():
-            return False
-        if not (await self.state()).is_running:  # it ended while the claim was on its way
-            await self.release()
-            return False
-        return True
+        return (await self.state()).is_running and await self._take(self._is_left)
 
     async def work(self) -> None:
         """Do what is left of the job that `begin` or `resume` gave.
@@ -114,23 +106,40 @@ class HistoricalJob:
             )
             await self._keep(finished)
         finally:
-            await self.release()
+            await self._release()
 
-    async def release(self) -> None:
-        """Let others have it."""
-        if self._claim is not None:
-            await self._claim.release()
-            self._claim = None
-
-    async def _take(self) -> bool:
+    async def _take(self, is_to_be_had: Callable[[], Awaitable[bool]]) -> bool:
+        """Have the claim, if nobody else has it and the job is to be had still; where that fails, others may have it."""
         if self._is_taking or self._claim is not None:
             return False
-        self._is_taking = True
+        self._is_taking, is_taken = True, False
         try:
             self._claim = await self._book.claim(self._name)
+            is_taken = self._claim is not None and await is_to_be_had()
         finally:
             self._is_taking = False
-        return self._claim is not None
+            if not is_taken:
+                await self._release()
+        return is_taken
+
+    async def _release(self) -> None:
+        claim, self._claim = self._claim, None
+        if claim is not None:
+            await claim.release()
+
+    async def _put(self) -> bool:
+        """Write down a new job, unless one was begun while the claim was on its way."""
+        if await self._is_left():
+            return False
+        now = self._clock.now()
+        start = months_before(now, self._months)
+        end = max(start, now - now % MINUTE)
+        await self._keep(Historical(is_running=True, started_at=now, start=start, end=end, chunk_days=self._chunk_days))
+        return True
+
+    async def _is_left(self) -> bool:
+        """Whether there is a job; it may have ended while the claim was on its way."""
+        return (await self.state()).is_running
 
     async def _work_at(self, state: Historical, number: int) -> Historical:
         """Do one chunk; it counts only when it is verified."""

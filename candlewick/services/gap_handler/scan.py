@@ -47,7 +47,7 @@ class Scan:
             return min(SOON_S, self._every_s)
         try:
             kept = await self._recorder.on_store(self._recorder.store.state, self._key)
-            self.scanned_at = int(kept) if kept else None
+            self.scanned_at = int(kept) if kept and kept.isdigit() else None
             age_s = None if self.scanned_at is None else (self._clock.now() - self.scanned_at) / SECOND
             if age_s is not None and 0 <= age_s < self._every_s * FRESH:
                 return self._every_s - age_s

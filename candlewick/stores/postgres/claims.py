@@ -29,8 +29,8 @@ class Claim:
         self._claims = claims
 
     async def release(self) -> None:
-        """Let others have it; nothing happens to one that is lost."""
-        await self._claims.give_back(self)
+        """Let others have it; nothing happens to one that is lost. A caller that is cancelled has given it back too."""
+        await asyncio.shield(self._claims.give_back(self))
 
 
 class Claims:

@@ -90,6 +90,36 @@ def test_chunk_that_failed_does_not_count_as_completed(shared_url: str) -> None:
     visit(shared_url, story, speed=200.0)
 
 
+def test_start_that_the_database_fails_can_be_made_again(shared_url: str) -> None:
+    """A job that could not be written down is nobody's: it is begun by whoever asks next."""
+
+    async def story(town: Town) -> None:
+        async with town.handler(**MONTH) as office:
+            await town.sql("ALTER TABLE provenance ADD CONSTRAINT no_job CHECK (key NOT LIKE '%historical%')")
+            code, answer = await office.post("/backfill/historical/start")
+            assert (code, "no_job" in answer["error"]) == (503, True)
+            await town.sql("ALTER TABLE provenance DROP CONSTRAINT no_job")
+            assert await office.post("/backfill/historical/start") == (202, {"status": "started"})
+
+    visit(shared_url, story)
+
+
+def test_progress_that_cannot_be_read_stops_nothing_else(shared_url: str) -> None:
+    """Health and the log say so, backfills go on, and what is told to be done about it helps."""
+
+    async def story(town: Town) -> None:
+        town.store.set_state("gap_handler:historical:spot", b'{"is_running": tru')
+        town.store.set_state("gap_handler:scanned:spot", b"yesterday")
+        async with town.handler(searches=True, **MONTH) as office:
+            await office.until(lambda: office.handler.status().errors_24h and office.handler.status().scanned_at)
+            code, answer = await office.get("/backfill/historical/status")
+            assert code == 503
+            await town.sql(answer["error"][answer["error"].index("DELETE") :])
+            assert (await office.post("/backfill/historical/start"))[0] == 202
+
+    visit(shared_url, story)
+
+
 def test_history_starts_by_itself_where_settings_say_so(shared_url: str) -> None:
     """HISTORICAL_BACKFILL_ENABLED fills it a few seconds after the start, and what is there is not fetched again."""
 
