@@ -1,9 +1,6 @@
 """The HTTP server of the gap handler: it asks its `Keeper` and decides nothing."""
 
-import asyncio
-
 from aiohttp import web
-from aiohttp.typedefs import Middleware
 
 from candlewick.config import Settings, masked
 from candlewick.errors import CandlewickError
@@ -11,18 +8,13 @@ from candlewick.services.gap_handler.asked import read_asked
 from candlewick.services.gap_handler.results import Keeper
 from candlewick.web import gap_handler_health as documents
 from candlewick.web.access import refusal
-from candlewick.web.listening import HEADERS, Handler, WebServer, answer_errors, answer_json, listen
+from candlewick.web.listening import HEADERS, MOST_BODY_BYTES, WebServer, answer_json, listen
 
-READ_S = 30.0
-"""How long a request may take to arrive,"""
 BESIDES_S = 30.0
-"""an answer beyond the time of a backfill,"""
-IDLE_S = 120.0
-"""and how long a connection is kept that asks nothing."""
+"""How long an answer may take beyond the time of a backfill."""
 DRAIN_S = 30.0
 """How long answers under way may take once the server closes."""
 READY_S = 5.0
-MOST_BODY_BYTES = 64 << 10
 
 
 async def start(keeper: Keeper, settings: Settings) -> WebServer:
@@ -33,15 +25,15 @@ async def start(keeper: Keeper, settings: Settings) -> WebServer:
     """
     app = application(keeper, settings)
     return await listen(
-        app, settings.http_host, settings.gap_handler_port, "GAP_HANDLER_PORT", drain_s=DRAIN_S, idle_s=IDLE_S
-    )
+        app, settings.http_host, settings.gap_handler_port, "GAP_HANDLER_PORT", drain_s=DRAIN_S,
+        answer_s=settings.backfill_timeout_seconds + BESIDES_S,
+    )  # fmt: skip
 
 
 def application(keeper: Keeper, settings: Settings) -> web.Application:
     """The routes."""
     routes = _Routes(keeper, settings)
-    longest_s = settings.backfill_timeout_seconds + BESIDES_S
-    app = web.Application(middlewares=[answer_errors, _within(longest_s)], client_max_size=MOST_BODY_BYTES)
+    app = web.Application(client_max_size=MOST_BODY_BYTES)
     app.add_routes(
         [
             web.get("/health", routes.health),
@@ -57,22 +49,6 @@ def application(keeper: Keeper, settings: Settings) -> web.Application:
         ]
     )
     return app
-
-
-def _within(longest_s: float) -> Middleware:
-    """Gives up what takes too long, the body of a request as well as the answer."""
-
-    @web.middleware
-    async def within(request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            async with asyncio.timeout(READ_S):
-                await request.read()
-        except TimeoutError:
-            return answer_json(408, {"error": f"the request did not arrive within {READ_S:g} s"})
-        async with asyncio.timeout(longest_s):
-            return await handler(request)
-
-    return within
 
 
 class _Routes:

@@ -1,8 +1,10 @@
-"""What the HTTP servers have in common: where they listen, how they stop, and what a JSON answer looks like."""
+"""What the HTTP servers have in common: where they listen, how long they wait, how they stop, what a JSON answer looks like."""
 
+import asyncio
 import errno
 import socket
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 import msgspec
 from aiohttp import web
@@ -12,44 +14,108 @@ from candlewick.errors import CandlewickError, ConfigError, UsageError
 
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
+MOST_BODY_BYTES = 64 << 10
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Patience(NamedTuple):
+    """How long a server waits for those who ask."""
+
+    read_s: float = 30.0
+    """For a request to arrive, from the connection for the first one; the headers of a later one have `idle_s`."""
+    send_s: float = 30.0
+    """For its answer to be taken."""
+    idle_s: float = 120.0
+    """For a connection that asks nothing to ask again."""
+
+
+_PATIENCE = Patience()
 
 
 class WebServer:
     """A server that listens."""
 
-    def __init__(self, runner: web.AppRunner, url: str) -> None:
-        self._runner = runner
+    def __init__(self, server: asyncio.Server, runner: web.AppRunner, url: str) -> None:
+        self._server, self._runner = server, runner
         self.url = url
 
     async def close(self) -> None:
         """Stop listening, and let answers under way finish."""
+        self._server.close()
         await self._runner.cleanup()
 
 
 async def listen(
-    app: web.Application, host: str, port: int, setting: str, *, drain_s: float, idle_s: float = 75.0
-) -> WebServer:
-    """Serve `app`; `setting` is the name of the one that says the port.
+    app: web.Application, host: str, port: int, setting: str, *, drain_s: float, answer_s: float | None = None,
+    patience: Patience = _PATIENCE,
+) -> WebServer:  # fmt: skip
+    """Serve `app`, every error as a JSON answer; `setting` is the name of the one that says the port.
 
-    `drain_s`: how long answers under way may take once the server closes; `idle_s`: how long a connection is kept that
-    asks nothing.
+    `drain_s`: how long answers under way may take once the server closes; `answer_s`: how long any may take to be found.
 
     Raises:
         ConfigError: it cannot listen there; says why and which setting to change.
     """
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=drain_s, keepalive_timeout=idle_s)
+    visitors = _Visitors(answer_s, patience)
+    app.middlewares.extend((answer_errors, visitors.serve))
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=drain_s, keepalive_timeout=patience.idle_s)
     await runner.setup()
+    assert runner.server is not None
     try:
-        await web.TCPSite(runner, host, port).start()
+        server = await asyncio.get_running_loop().create_server(visitors.welcoming(runner.server), host, port)
     except OSError as error:
         await runner.cleanup()
         raise ConfigError(_cannot_listen(error, host, port, setting)) from error
-    taken = runner.addresses[0][1]
+    taken = server.sockets[0].getsockname()[1]
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - read, not bound
     if ":" in shown and not shown.startswith("["):
         shown = f"[{shown}]"
-    return WebServer(runner, f"http://{shown}:{taken}")
+    return WebServer(server, runner, f"http://{shown}:{taken}")
+
+
+class _Visitors:
+    """Waits for those who ask no longer than is good for the others: whoever stalls would keep a connection for ever."""
+
+    def __init__(self, answer_s: float | None, patience: Patience) -> None:
+        self._answer_s, self._patience = answer_s, patience
+        self._silent: dict[web.RequestHandler, asyncio.TimerHandle] = {}
+
+    def welcoming(self, server: web.Server) -> Callable[[], asyncio.Protocol]:
+        """Makes connections of a server, which end if no request comes."""
+
+        def welcome() -> asyncio.Protocol:
+            visitor = server()
+            loop = asyncio.get_running_loop()
+            self._silent[visitor] = loop.call_later(self._patience.read_s, self._send_off, visitor)
+            return visitor
+
+        return welcome
+
+    def _send_off(self, visitor: web.RequestHandler) -> None:
+        del self._silent[visitor]
+        visitor.force_close()
+
+    @web.middleware
+    async def serve(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """The answer, sent; one that nobody takes ends the connection."""
+        if (timer := self._silent.pop(request.protocol, None)) is not None:
+            timer.cancel()
+        try:
+            async with asyncio.timeout(self._patience.read_s):
+                await request.read()
+        except TimeoutError:
+            return answer_json(408, {"error": f"the request did not arrive within {self._patience.read_s:g} s"})
+        async with asyncio.timeout(self._answer_s):
+            response = await handler(request)
+        try:
+            async with asyncio.timeout(self._patience.send_s):
+                await response.prepare(request)
+                await response.write_eof()
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+        return response
 
 
 def answer_json(status: int, body: object, allow: str | None = None) -> web.Response:

@@ -247,7 +247,9 @@ def _query(name: str, description: str) -> Schema:
 
 
 _REPAIR = _post(
-    "Find and mend every gap now.", {200: _json("What came of each series.", _list(_named("Repair")))}, (400, 503)
+    "Find and mend every gap now.",
+    {200: _json("What came of each series.", _list(_named("Repair")))},
+    (400, 408, 413, 503),
 )
 _REPAIR["post"]["parameters"] = [_query("symbol", "Of this symbol only."), _query("interval", "Of this interval only.")]
 

@@ -9,7 +9,7 @@ from candlewick.market import Interval, Market, Series, normal_symbol
 from candlewick.services.status import Operator, Status
 from candlewick.web import health, page
 from candlewick.web.access import refusal
-from candlewick.web.listening import HEADERS, WebServer, answer_errors, answer_json, listen
+from candlewick.web.listening import HEADERS, MOST_BODY_BYTES, WebServer, answer_json, listen
 
 SHUTDOWN_S = 2.0
 """How long answers under way may take once the server closes."""
@@ -28,7 +28,7 @@ async def start(operator: Operator, settings: Settings) -> WebServer:
 def application(operator: Operator, settings: Settings) -> web.Application:
     """The routes."""
     routes = _Routes(operator, settings)
-    app = web.Application(middlewares=[answer_errors])
+    app = web.Application(client_max_size=MOST_BODY_BYTES)
     app.add_routes(
         [
             web.get("/", routes.page),

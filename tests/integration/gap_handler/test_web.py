@@ -3,12 +3,10 @@
 import asyncio
 from typing import Any
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from candlewick.errors import Unreachable
 from candlewick.market import format_time
-from candlewick.web import gap_handler
 from tests.integration.gap_handler.town import BTC, Office, Town, minute, visit
 
 GAP = {"gap_start": format_time(minute(-60)), "gap_end": format_time(minute(-50))}
@@ -90,22 +88,6 @@ def test_requests_that_are_not_right_are_told_why(shared_url: str) -> None:
             code, _, headers = await office.ask("GET", "/backfill")
             assert (code, headers["Allow"]) == (405, "POST")
             assert await town.rows() == []
-
-    visit(shared_url, story)
-
-
-def test_body_that_never_arrives_is_given_up(shared_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A caller who sends half a request holds nothing up, and is told."""
-    monkeypatch.setattr(gap_handler, "READ_S", 0.2)
-
-    async def story(town: Town) -> None:
-        async with town.handler() as office:
-            host, _, port = office.url.removeprefix("http://").partition(":")
-            reader, writer = await asyncio.open_connection(host, int(port))
-            writer.write(b"POST /backfill HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
-            assert (await reader.readline()).split()[1] == b"408"
-            writer.close()
-            await writer.wait_closed()
 
     visit(shared_url, story)
 
