@@ -21,28 +21,30 @@ _MOST_NAMED = 100
 """Rows of a series that are named one by one for breaking rules; the others are counted."""
 
 
-def verify_store(reader: StoreReader, now: int) -> list[Finding]:
+def verify_store(reader: StoreReader, now: int, kept_since: int = 0) -> list[Finding]:
     """Everything in which a store contradicts itself; `now` is the time at which its candles must be over.
 
-    What cannot be read is a finding, and the rest is looked at all the same.
+    What cannot be read is a finding, and the rest is looked at all the same. That a series begins later than it was
+    certified is a note where the store lets candles go that open before `kept_since`.
 
     Raises:
         StoreError: not even its list of series can be read.
     """
     found: list[Finding] = []
     for info in reader.series():
-        found += _Audit(reader, info, now).findings()
+        found += _Audit(reader, info, now, kept_since).findings()
     return found
 
 
 class _Audit:
     """One series."""
 
-    def __init__(self, reader: StoreReader, info: SeriesInfo, now: int) -> None:
+    def __init__(self, reader: StoreReader, info: SeriesInfo, now: int, kept_since: int) -> None:
         self._reader = reader
         self._info = info
         self._series = info.series
         self._now = now
+        self._let_go = kept_since if info.first is None else min(info.first, kept_since)
         self._runs: list[Run] = []
         self._unreadable: list[Span] = []
         self._broken = 0
@@ -56,7 +58,19 @@ class _Audit:
                 found += look()
             except StoreError as error:
                 found.append(self._finding("damaged", None, str(error)))
-        return found
+        return [self._excused(one) if self._is_of_past(one) else one for one in found]
+
+    def _is_of_past(self, one: Finding) -> bool:
+        """Whether it says that rows are gone which the store lets go."""
+        if one.span is None:
+            return False
+        if one.what in {"block", "halt"}:  # no more than a part of it is held
+            return one.span.start < self._let_go
+        return one.what in {"row", "row missing"} and one.span.end <= self._let_go
+
+    def _excused(self, one: Finding) -> Finding:
+        kept = "nothing" if self._info.first is None else f"what opens from {shown_time(self._info.first)}"
+        return one._replace(is_note=True, detail=f"{one.detail}: as old as that, the store keeps {kept}")
 
     def _finding(self, what: str, span: Span | None, detail: str, *, is_note: bool = False) -> Finding:
         return Finding(str(self._series), span, what, detail, is_note)
@@ -81,13 +95,18 @@ class _Audit:
         yield from self._counted(rows, *((edges[0], edges[-1]) if edges else (None, None)))
 
     def _counted(self, rows: int, first: int | None, last: int | None) -> Iterator[Finding]:
-        """What the store counts of the series; holes may have been filled while the rows were read."""
-        later = next(one for one in self._reader.series(symbol=self._series.symbol) if one.series == self._series)
-        if not self._info.rows <= rows <= later.rows:
-            yield self._finding("count", None, f"rows: the store counts {self._info.rows}, there is {rows}")
-        for name, stated, now in (("first", self._info.first, first), ("last", self._info.last, last)):
-            if stated != now:
-                yield self._finding("count", None, f"{name}: the store counts {stated}, there is {now}")
+        """What the store counts of the series. It may have filled holes and let old rows go while they were read."""
+        before = self._info
+        if (before.rows, before.first, before.last) == (rows, first, last):
+            return
+        known = self._reader.series(symbol=self._series.symbol)  # counting is dear where many write
+        after = next((one for one in known if one.series == self._series), SeriesInfo(self._series, 0, None, None))
+        if not min(before.rows, after.rows) <= rows <= max(before.rows, after.rows):
+            yield self._finding("count", None, f"rows: the store counts {before.rows}, there is {rows}")
+        if first not in {before.first, after.first}:
+            yield self._finding("count", None, f"first: the store counts {before.first}, there is {first}")
+        if last not in {before.last, after.last}:
+            yield self._finding("count", None, f"last: the store counts {before.last}, there is {last}")
 
     def _read(self, stretch: Span) -> "Iterator[Rows | Finding]":
         """The rows of a stretch; block by block where something in it cannot be read."""

@@ -77,6 +77,16 @@ def _certificate(path: str, store: "StoreReader") -> "tuple[list[Finding], bool,
     return found, certificate.complete, proved
 
 
+def _kept_since(store: "StoreReader", now: int) -> int:
+    """Candles that open before may have been let go: a shared database has a retention; 0 where all are kept."""
+    if not store.location.startswith("postgresql://"):
+        return 0
+    from candlewick.stores.postgres.store import PostgresReader
+
+    assert isinstance(store, PostgresReader)
+    return store.kept_since(now)
+
+
 def _store(store: "StoreReader") -> "tuple[list[Finding], bool, str]":
     from candlewick.certificates.audit import verify_store
     from candlewick.cli.stored import gaps_of
@@ -84,7 +94,8 @@ def _store(store: "StoreReader") -> "tuple[list[Finding], bool, str]":
     from candlewick.services.agreement import compare_intervals
     from candlewick.stores.store import Reason
 
-    found = [*verify_store(store, SystemClock().now()), *compare_intervals(store)]
+    now = SystemClock().now()
+    found = [*verify_store(store, now, _kept_since(store, now)), *compare_intervals(store)]
     wrong = any(not one.is_note for one in found)
     series = store.series()
     missing = (

@@ -89,15 +89,11 @@ async def known_series(connection: asyncpg.Connection, *, counted: bool, symbol:
     Raises:
         StoreDamaged: something in the tables is called what no series is called.
     """
-    where = "" if symbol is None else "WHERE symbol = $1"
-    values: list[Any] = [] if symbol is None else [symbol]
-    if counted:
-        sql = _COUNTED
-    elif symbol is None:
-        sql = _STEPS + _FOUND
-    else:
-        sql = _STEPS_OF_SYMBOL + _FOUND
-        values.append([one.value for one in Market])
+    # without the market the index, of which it is the first column, would be of no use before PostgreSQL 18
+    where = "" if symbol is None else "WHERE symbol = $1 AND market = ANY($2::text[])"
+    values: list[Any] = [] if symbol is None else [symbol, [one.value for one in Market]]
+    quick = (_STEPS if symbol is None else _STEPS_OF_SYMBOL) + _FOUND
+    sql = _COUNTED if counted else quick
     found = await connection.fetch(sql.format(where=where), *values)
     return [
         SeriesInfo(
@@ -108,6 +104,12 @@ async def known_series(connection: asyncpg.Connection, *, counted: bool, symbol:
         )
         for row in found
     ]
+
+
+async def kept_since(connection: asyncpg.Connection, now: int) -> int:
+    """Candles that open before may have been let go; 0 where all are kept."""
+    cutoff = await connection.fetchval("SELECT months_before($1, schema_setting('candles_months'))", to_datetime(now))
+    return 0 if cutoff is None else to_time(cutoff)
 
 
 async def numbers(connection: asyncpg.Connection) -> dict[Series, int]:

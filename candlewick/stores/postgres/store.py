@@ -60,6 +60,10 @@ class PostgresReader:
         """Every series known, or those of one symbol, by number; last those that have none. Counting reads every candle."""
         return self._session.ask(queries.known_series, counted=counted, symbol=symbol)
 
+    def kept_since(self, now: int) -> int:
+        """Candles that open before may have been let go by `CANDLES_RETENTION_MONTHS`; 0 where all are kept."""
+        return self._session.ask(queries.kept_since, now)
+
     def read(
         self,
         series: Series,

@@ -14,7 +14,7 @@ from candlewick.market import DAY, MINUTE, Series, Span
 from candlewick.stores import open_store
 from candlewick.stores.memory import MemoryStore
 from candlewick.stores.provenance import Verdict, keep_certificate, keep_file_records
-from candlewick.stores.store import Absence, Reason, Rows, Source
+from candlewick.stores.store import Absence, Reason, Rows, SeriesInfo, Source
 from candlewick.stores.tables import BLOCK_KEY, NUMBER_KEY, TOTALS
 from tests.unit.certificates.held import EVIDENCE, MISSING, OUTAGE, SERIES, T0, candles, fill, records, tamper
 
@@ -66,6 +66,20 @@ def test_candles_that_are_not_over_are_found(store: MemoryStore) -> None:
     assert {one.what for one in found} == {"rule"}
     assert len([one for one in found if one.series == str(SERIES)]) == 101  # the others are counted
     assert "more rows break rules" in [one.detail.partition(" ")[2] for one in found if one.span is None]
+
+
+def test_candles_are_counted_once(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What agrees is not counted again series by series: a shared database reads every row for it."""
+    counts = []
+    series = store.series
+
+    def counting(*, counted: bool = True, symbol: str | None = None) -> list[SeriesInfo]:
+        counts.append(symbol if counted else "")
+        return series(counted=counted, symbol=symbol)
+
+    monkeypatch.setattr(store, "series", counting)
+    assert verify_store(store, NOW) == []
+    assert [one for one in counts if one != ""] == [None]
 
 
 @pytest.mark.parametrize(
