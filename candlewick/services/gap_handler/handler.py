@@ -1,25 +1,26 @@
 """The gap handler: it waits for its database, then repairs what it is asked for, what it finds, and what history lacks."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
 from candlewick import __version__
 from candlewick.clock import SECOND, SystemClock
 from candlewick.config import Settings
 from candlewick.errors import CandlewickError, ExchangeError, StoreDown, StoreError, UsageError
-from candlewick.events import Event, StoreTrouble
+from candlewick.events import StoreTrouble
 from candlewick.histogram import Histogram
 from candlewick.history.budget import Budget
 from candlewick.history.client import RestClient
 from candlewick.market import Series, Span
 from candlewick.services import snapshot
 from candlewick.services.gap_handler.asked import Asked
-from candlewick.services.gap_handler.backfill import Backfiller, clustered
+from candlewick.services.gap_handler.backfill import clustered
 from candlewick.services.gap_handler.book import APPLICATION, Book
-from candlewick.services.gap_handler.historical import HistoricalJob
+from candlewick.services.gap_handler.components import Components, Surroundings, assemble
+from candlewick.services.gap_handler.followed import FollowedSeries
 from candlewick.services.gap_handler.results import (
     Backfilled,
     GapHandlerStatus,
@@ -29,20 +30,15 @@ from candlewick.services.gap_handler.results import (
     Swept,
     Timing,
 )
-from candlewick.services.gap_handler.scan import Scan
 from candlewick.services.gap_handler.shared import SharedRecorder
 from candlewick.services.gap_handler.slots import Slots
 from candlewick.services.gap_handler.tally import Tally
 from candlewick.services.gap_handler.todo import Todo
-from candlewick.services.historian import Historian
-from candlewick.services.loading.loader import Loader
-from candlewick.services.loading.loading import archive_clients
 from candlewick.services.observer import Observer
 from candlewick.services.pauses import pause_key
 from candlewick.services.repair import CHUNK
 from candlewick.services.scheduler import Scheduler
 from candlewick.services.schema import schema_options
-from candlewick.services.symbols import resolve
 from candlewick.stores.postgres.connection import Limits
 from candlewick.stores.postgres.quality import Counts
 from candlewick.stores.store import Store
@@ -60,16 +56,6 @@ CLOCK_EVERY_S, CLOCK_SOON_S = 600.0, 30.0
 STOP_S = 8.0
 
 
-class _Shop(NamedTuple):
-    """What there is once the database has answered."""
-
-    store: Store
-    recorder: SharedRecorder
-    backfiller: Backfiller
-    scan: Scan
-    historical: HistoricalJob
-
-
 class GapHandler:
     """One gap handler; see `results.Keeper` for what may be asked of it."""
 
@@ -81,10 +67,8 @@ class GapHandler:
         self.observer = Observer(clock)
         self.book = Book(settings.database_url, settings.market, _limits(settings), clock)
         self.slots = Slots(settings.max_concurrent_backfills)
-        symbol = next((one for one in settings.symbols if not _is_pattern(one)), "BTCUSDT")
-        self.default = Series(settings.market, symbol, settings.intervals[0])
         self.told_to_stop = asyncio.Event()
-        self._http, self._open_store, self._random = http, open_store, random
+        self._open_store = open_store
         self._jobs = Scheduler(
             settings.database_url, clock=clock, tell=self.observer.tell, application=f"{APPLICATION} jobs"
         )
@@ -97,11 +81,16 @@ class GapHandler:
             settings.venue, settings.api_url, http, self._budget, clock, self.observer.tell, random=random,
             on_latency=self._api_latency.observe, most_rows=settings.backfill_batch_size,
         )  # fmt: skip
-        self._shop: _Shop | None = None
+        followed = FollowedSeries(settings, self._client)
+        self.default = followed.default
+        self._todo = Todo()
+        self._surroundings = Surroundings(
+            settings, clock, self.observer.tell, http, random, self._client, self.book, followed, self.slots, self._todo
+        )
+        self._components: Components | None = None
         self._trouble = "the database has not answered yet"
         self._counts: Counts | None = None
-        self._tally, self._todo = Tally(), Todo()
-        self._wanted: list[Series] | None = None
+        self._tally = Tally()
         self._started_at = clock.now()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -111,20 +100,20 @@ class GapHandler:
         """Work until cancelled; what was begun is then kept, or left for whoever comes next."""
         try:
             await self._connect()
-            shop = self._ready()
-            recording = asyncio.ensure_future(shop.recorder.run())
+            parts = self._ready()
+            recording = asyncio.ensure_future(parts.recorder.run())
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(_outlive(recording))
                     tasks.create_task(self._watch())
                     tasks.create_task(self._keep_time())
                     tasks.create_task(self._jobs.run())
-                    tasks.create_task(self._scans(shop))
-                    tasks.create_task(self._histories(shop))
+                    tasks.create_task(self._scans(parts))
+                    tasks.create_task(self._histories(parts))
                     for _ in range(self.slots.most):
-                        tasks.create_task(self._work(shop))
+                        tasks.create_task(self._work(parts))
             finally:
-                shop.recorder.close()
+                parts.recorder.close()
                 await asyncio.wait({recording}, timeout=STOP_S)
                 recording.cancel()
         finally:
@@ -133,12 +122,14 @@ class GapHandler:
     async def _connect(self) -> None:
         """Wait for the database, however long it takes."""
         attempt = 0
-        while self._shop is None:
+        while self._components is None:
             store: Store | None = None
             try:
                 await self.book.open(schema_options(self.settings))
                 store = await asyncio.to_thread(self._open_store)
-                self._shop = await self._furnish(store)
+                components = assemble(store, self._surroundings)
+                await self._recall_pause(components.recorder)
+                self._components = components
             except StoreError as error:
                 if store is not None:
                     await asyncio.to_thread(store.close)
@@ -149,43 +140,6 @@ class GapHandler:
                 self.observer.tell(StoreTrouble(str(error), 0, retry_s))
                 await self._real_sleep(retry_s)
         self._trouble = ""
-
-    async def _furnish(self, store: Store) -> _Shop:
-        """Put together what works on a store that is open."""
-        settings, clock, tell = self.settings, self.clock, self.observer.tell
-        recorder = SharedRecorder(store, clock, tell, self.book.timed)
-        if (kept := await recorder.on_store(store.state, pause_key(settings.api_url))) is not None:
-            self._budget.load(kept, clock.now())
-        backfiller = Backfiller(
-            self._client, recorder, self.book, clock=clock, tell=tell, timeout_s=settings.backfill_timeout_seconds,
-            on_later=lambda series, span: self._todo.add(series, [span]),
-        )  # fmt: skip
-        wanted = [] if any(map(_is_pattern, settings.symbols)) else self._series(settings.symbols)
-        scan = Scan(
-            recorder, self.book, backfiller, clock=clock, market=settings.market, wanted=wanted,
-            every_s=settings.backfill_check_interval_s, late_s=settings.gap_detection_threshold, request=self._todo.add,
-        )  # fmt: skip
-        months = min(settings.historical_retention_months, settings.candles_retention_months or 1200)
-        historical = HistoricalJob(
-            recorder, self.book, backfiller, self._historian(store, tell), clock=clock, market=settings.market,
-            wanted=self._followed, months=months, chunk_days=settings.historical_chunk_days, place=self.slots.patient_place,
-        )  # fmt: skip
-        return _Shop(store, recorder, backfiller, scan, historical)
-
-    def _historian(self, store: Store, tell: Callable[[Event], None]) -> Historian | None:
-        """Who asks the archive; nobody where REST is simulated and the archive is the real one, or the other way round."""
-        settings, archive = self.settings, self.settings.venue.archive
-        if (settings.api_url == settings.venue.api_url) != (settings.binance_archive_url == archive.url):
-            return None
-
-        def new_loader() -> Loader:
-            clients = archive_clients(settings, self._http, self.clock, self._random, tell)
-            return Loader(
-                store, *clients, self._client, self.clock, tell, in_flight=settings.archive_downloads,
-                threshold_months=settings.monthly_threshold_months,
-            )  # fmt: skip
-
-        return Historian(new_loader, store, archive, settings.market, self.clock, tell)
 
     async def _watch(self) -> None:
         """Look at the database every few seconds, so that nobody who asks how it is has to wait for it."""
@@ -211,50 +165,50 @@ class GapHandler:
                 wait_s = CLOCK_EVERY_S
             await self.clock.sleep(wait_s)
 
-    async def _scans(self, shop: _Shop) -> None:
+    async def _scans(self, parts: Components) -> None:
         while True:
             try:
-                wait_s = await shop.scan.run_once()
+                wait_s = await parts.scan.run_once()
             except StoreError as error:
                 wait_s = RETRY_S[-1]
                 self.observer.tell(StoreTrouble(f"the search for holes: {error}", 0, wait_s))
             await self.clock.sleep(wait_s)
 
-    async def _histories(self, shop: _Shop) -> None:
+    async def _histories(self, parts: Components) -> None:
         """Begin a historical backfill if the settings say so, and take over one that was left."""
         begin = self.settings.historical_backfill_enabled
         await self.clock.sleep(HISTORICAL_AFTER_S)
         while True:
             try:
-                if await shop.historical.resume() or (begin and await shop.historical.begin()):
+                if await parts.historical.resume() or (begin and await parts.historical.begin()):
                     begin = False
-                    await self._work_at_history(shop)
+                    await self._work_at_history(parts)
             except StoreDown:  # the watch tells
                 pass
             except StoreError as error:
                 self.observer.tell(StoreTrouble(f"the historical backfill: {error}", 0, RESUME_S))
             await self._real_sleep(RESUME_S)
 
-    async def _work_at_history(self, shop: _Shop) -> None:
+    async def _work_at_history(self, parts: Components) -> None:
         try:
-            await shop.historical.work()
+            await parts.historical.work()
         except CandlewickError as error:  # the database, or the exchange that is to say what SYMBOLS match
             self.observer.tell(StoreTrouble(f"the historical backfill: {error}", 0, RESUME_S))
 
-    async def _work(self, shop: _Shop) -> None:
+    async def _work(self, parts: Components) -> None:
         """Repair what is to be repaired; spans together that one look at the store finds."""
         while True:
             series, spans = await self._todo.take()
             for span in clustered(spans, CHUNK * series.interval.nominal):
                 async with self.slots.patient_place():
                     with suppress(UsageError):  # a series in the log that the exchange does not know
-                        await self._backfill(shop, series, span, "found by a search")
+                        await self._backfill(parts, series, span, "found by a search")
 
     async def _backfill(
-        self, shop: _Shop, series: Series, span: Span, cause: str, detected_at: int | None = None
+        self, parts: Components, series: Series, span: Span, cause: str, detected_at: int | None = None
     ) -> Backfilled:
         """One backfill, counted; the caller has a place."""
-        result = self._tally.count(await shop.backfiller.backfill(series, span, cause, detected_at=detected_at))
+        result = self._tally.count(await parts.backfiller.backfill(series, span, cause, detected_at=detected_at))
         if result.status is Outcome.ERROR:
             self._begin(self.book.log_error(f"backfill of {series} {span}: {result.error}", series))
         return result
@@ -274,7 +228,7 @@ class GapHandler:
 
     def status(self) -> GapHandlerStatus:
         """See `results.Keeper`."""
-        now, shop, counts = self.clock.now(), self._shop, self._counts
+        now, parts, counts = self.clock.now(), self._components, self._counts
         return GapHandlerStatus(
             version=__version__, environment=self.settings.environment, market=self.settings.market.value,
             started_at=self._started_at, now=now, database=self.book.place,
@@ -286,12 +240,12 @@ class GapHandler:
                 weight_limit=self._budget.limit,
             ),
             outcomes=dict(self._tally.outcomes), api_requests=dict(self._client.outcomes), recovered=self._tally.recovered,
-            inserted=0 if shop is None else shop.recorder.written, duplicates=0 if shop is None else shop.recorder.duplicates,
+            inserted=0 if parts is None else parts.recorder.written, duplicates=0 if parts is None else parts.recorder.duplicates,
             database_errors=self.book.errors, pending=self.slots.waiting + len(self._todo), active=self.slots.active,
             errors_24h=self.observer.errors_24h(),
             unresolved_gaps=counts and counts.unresolved_gaps, candles_missing=counts and counts.candles_missing,
             backfills_24h=counts and counts.backfills_24h, recovered_24h=counts and counts.recovered_24h,
-            scanned_at=None if shop is None else shop.scan.scanned_at,
+            scanned_at=None if parts is None else parts.scan.scanned_at,
             timing=Timing(
                 backfills=self._tally.durations(),
                 api=self._api_latency.snapshot(), database=self.book.latency.snapshot(),
@@ -316,15 +270,15 @@ class GapHandler:
                 error=f"{self.slots.most} backfills are under way, and no more at once: try again later",
             )  # fmt: skip
             return self._tally.count(rejected)
-        if self._shop is None:
+        if self._components is None:
             failed = Backfilled(status=Outcome.ERROR, series=asked.series, span=asked.span, error=self._trouble)
             return self._tally.count(failed)
         async with self.slots.place():
-            return await self._backfill(self._shop, asked.series, asked.span, "asked for", asked.detected_at)
+            return await self._backfill(self._components, asked.series, asked.span, "asked for", asked.detected_at)
 
     async def backfill_unresolved(self) -> Swept:
         """See `results.Keeper`."""
-        shop = self._ready()
+        parts = self._ready()
         loop = asyncio.get_running_loop()
         until = loop.time() + self.settings.backfill_timeout_seconds
         gaps = await self.book.unresolved()
@@ -336,7 +290,7 @@ class GapHandler:
             span = Span(interval.ceil(gap.span.start), interval.ceil(gap.span.end))
             async with self.slots.patient_place():
                 try:
-                    details.append(await self._backfill(shop, gap.series, span, "left open"))
+                    details.append(await self._backfill(parts, gap.series, span, "left open"))
                 except UsageError as error:
                     details.append(Backfilled(status=Outcome.ERROR, series=gap.series, span=span, error=str(error)))
         return Swept(details=tuple(details), remaining=len(gaps) - len(details))
@@ -347,10 +301,10 @@ class GapHandler:
 
     async def start_historical(self) -> bool:
         """See `results.Keeper`."""
-        shop = self._ready()
-        if not await shop.historical.begin():
+        parts = self._ready()
+        if not await parts.historical.begin():
             return False
-        self._begin(self._work_at_history(shop))  # by this process, not by whoever asked
+        self._begin(self._work_at_history(parts))  # by this process, not by whoever asked
         return True
 
     def stop(self) -> None:
@@ -359,35 +313,24 @@ class GapHandler:
 
     # Odds and ends of the above.
 
-    def _ready(self) -> _Shop:
-        if self._shop is None:
+    def _ready(self) -> Components:
+        if self._components is None:
             raise StoreDown(self._trouble)
-        return self._shop
+        return self._components
 
-    async def _followed(self) -> Sequence[Series]:
-        """SYMBOLS x INTERVALS, patterns held against what the exchange lists.
-
-        Raises:
-            CandlewickError: it cannot be asked.
-        """
-        if self._wanted is None:
-            symbols: Sequence[str] = self.settings.symbols
-            if any(map(_is_pattern, symbols)):
-                info = await self._client.exchange_info()
-                symbols = resolve(symbols, info.instruments, self.settings.market)
-            self._wanted = self._series(symbols)
-        return self._wanted
-
-    def _series(self, symbols: Sequence[str]) -> list[Series]:
-        return [Series(self.settings.market, one, each) for one in symbols for each in self.settings.intervals]
+    async def _recall_pause(self, recorder: SharedRecorder) -> None:
+        """Obey a pause that the exchange imposed on the process before this one."""
+        kept = await recorder.on_store(recorder.store.state, pause_key(self.settings.api_url))
+        if kept is not None:
+            self._budget.load(kept, self.clock.now())
 
     def _keep_pause(self) -> None:
         """A pause that the exchange imposed does not end with the process."""
-        if self._shop is None:
+        if self._components is None:
             return
+        store, recorder = self._components.store, self._components.recorder
         # Where it cannot be kept it is obeyed all the same, until this process ends.
-        key, kept = pause_key(self.settings.api_url), self._budget.dump()
-        self._begin(self._shop.recorder.on_store(self._shop.store.set_state, key, kept))
+        self._begin(recorder.on_store(store.set_state, pause_key(self.settings.api_url), self._budget.dump()))
 
     async def _real_sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)  # noqa: TID251 - a database keeps real time
@@ -397,8 +340,8 @@ class GapHandler:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._shop is not None:
-            await asyncio.to_thread(self._shop.store.close)
+        if self._components is not None:
+            await asyncio.to_thread(self._components.store.close)
         await self.book.close()
 
 
@@ -406,10 +349,6 @@ def _limits(settings: Settings) -> Limits:
     """What is asked of the database beside candles comes from few connections."""
     most = max(2, settings.db_max_conns)
     return Limits(least=1, most=most, idle_s=settings.db_idle_timeout)
-
-
-def _is_pattern(symbol: str) -> bool:
-    return any(sign in symbol for sign in "*?[")
 
 
 async def _outlive(recording: "asyncio.Future[None]") -> None:

@@ -6,7 +6,6 @@ its restart, goes on with the chunks that are not verified yet.
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -19,6 +18,7 @@ from candlewick.services.gap_handler.book import Book
 from candlewick.services.gap_handler.results import Historical, Outcome
 from candlewick.services.gap_handler.shared import SharedRecorder
 from candlewick.services.historian import Historian
+from candlewick.services.schema import months_before
 from candlewick.stores.postgres.claims import Claim
 
 PAUSE_S = 1.0
@@ -26,7 +26,6 @@ PAUSE_S = 1.0
 ROUNDS = 2
 """How often a chunk is tried before the job ends without it."""
 LOST = "the connection that held the claim on the historical backfill was lost: whoever claims it next goes on"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class HistoricalJob:
@@ -132,8 +131,8 @@ class HistoricalJob:
         if await self._is_left():
             return False
         now = self._clock.now()
-        start = months_before(now, self._months)
-        end = max(start, now - now % MINUTE)
+        end = now - now % MINUTE
+        start = max(0, months_before(end, self._months))
         await self._keep(Historical(is_running=True, started_at=now, start=start, end=end, chunk_days=self._chunk_days))
         return True
 
@@ -205,13 +204,3 @@ def chunk(state: Historical, number: int) -> Span:
     """What one chunk of a job is about."""
     start = state.start + number * state.chunk_days * DAY
     return Span(start, min(state.end, start + state.chunk_days * DAY))
-
-
-def months_before(now: int, months: int) -> int:
-    """The minute so many calendar months ago; the last day of a month that is shorter."""
-    when = _EPOCH + timedelta(microseconds=now - now % MINUTE)
-    index = when.year * 12 + when.month - 1 - months
-    year, month = max(index // 12, 1970), index % 12 + 1
-    after = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
-    day = min(when.day, (after - timedelta(days=1)).day)
-    return (when.replace(year=year, month=month, day=day) - _EPOCH) // timedelta(microseconds=1)
