@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from candlewick.errors import ExchangeError, Unreachable
+from candlewick.errors import Banned, ExchangeError, Unreachable
 from candlewick.market import MINUTE, SECOND, format_time
 from candlewick.simulator.faults import Fault
 from candlewick.stores.store import Reason
@@ -56,6 +56,23 @@ def test_nothing_recovered_is_never_called_repaired(shared_url: str) -> None:
             assert "nobody answers" in errors[0][2]
 
     visit(shared_url, story)
+
+
+def test_empty_answer_is_never_called_repaired(shared_url: str) -> None:
+    """Where REST answers well and has nothing, neither the gap nor anything later, it stays open however often it is asked."""
+
+    async def story(town: Town) -> None:
+        town.keep(BTC, [n for n in range(-200, 0) if not -160 <= n < -150])
+        async with town.handler() as office:
+            office.wire.garble = lambda _: []
+            for _ in range(3):
+                code, answer = await office.backfill(-160, -150)
+                assert (code, answer["status"], answer["candles_recovered"]) == (200, "partial", 0)
+                assert "10 candles are still missing" in answer["error"]
+            assert town.store.absences(BTC) == []
+            assert await town.rows() == [("gap_detected", "BTCUSDT", -160, -150, 10, None, False, "gap_handler")]
+
+    visit(shared_url, story, speed=60.0)
 
 
 def test_gap_of_the_exchange_is_resolved_with_a_reason(shared_url: str) -> None:
@@ -415,6 +432,57 @@ def test_pause_that_the_exchange_imposes_is_kept(shared_url: str) -> None:
             assert (await office.backfill(-60, -50))[1]["status"] == "backfilled"
 
     visit(shared_url, story, faults=(fault,))
+
+
+def test_ban_in_the_middle_keeps_what_came_and_is_obeyed(shared_url: str) -> None:
+    """A 418 ends a backfill at once with what it has; until the ban is over nobody asks, and then the rest comes."""
+
+    async def story(town: Town) -> None:
+        town.keep(BTC, [-3000, *range(-10, 0)])
+        async with town.handler() as office:
+            clock = office.handler.clock
+            ban = Banned("banned", clock.now() + 200 * SECOND)
+            office.wire.failing = lambda path, _: ban if "klines" in path and len(office.wire.klines) > 1 else None
+            code, answer = await office.backfill(-2999, -10)
+            assert (code, answer["status"]) == (200, "partial")
+            assert 0 < answer["candles_recovered"] == len(town.held()) - 11
+            asked = len(office.wire.asked)
+            code, answer = await office.backfill(-2999, -10)
+            assert (code, answer["status"], answer["candles_recovered"]) == (500, "error", 0)
+            if clock.now() < ban.until:
+                assert len(office.wire.asked) == asked
+                assert (await office.get("/health"))[1]["details"]["rate_limiter"]["in_backoff"] is True
+            office.wire.failing = lambda *_: None
+            await office.until(lambda: not office.handler.status().rate.in_backoff, within_s=60.0)
+            assert (await office.backfill(-2999, -10))[1]["status"] == "backfilled"
+            assert town.held() == list(range(-3000, 0))
+
+    visit(shared_url, story, speed=60.0)
+
+
+def test_rows_that_take_too_long_cost_no_answer(shared_url: str) -> None:
+    """After BACKFILL_TIMEOUT_SECONDS the answer tells of the rows that were reached, and how many were not."""
+
+    async def story(town: Town) -> None:
+        town.keep(BTC, [n for n in range(-200, 0) if not -60 <= n < -50])
+        for first, last in ((-160, -150), (-60, -50)):
+            await town.sql(
+                "INSERT INTO data_quality_logs (event_type, gap_start, gap_end, candles_missing)"
+                " VALUES ('gap_detected', to_timestamp($1), to_timestamp($2), 10)",
+                minute(first) / SECOND, minute(last) / SECOND,
+            )  # fmt: skip
+        async with town.handler(backfill_timeout_seconds=2.0) as office:
+            office.wire.delay_s = 1000.0
+            code, answer = await office.post("/backfill/unresolved")
+            assert (code, answer["status"], answer["gaps_processed"] + answer["gaps_remaining"]) == (
+                200,
+                "completed",
+                2,
+            )
+            assert answer["gaps_remaining"] >= 1
+            assert (office.handler.slots.active, office.handler.slots.waiting) == (0, 0)
+
+    visit(shared_url, story)
 
 
 def test_pages_are_no_larger_than_settings_allow(shared_url: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from candlewick.errors import Unreachable
-from candlewick.market import format_time
+from candlewick.market import SECOND, format_time
 from tests.integration.gap_handler.town import BTC, Office, Town, minute, visit
 
 GAP = {"gap_start": format_time(minute(-60)), "gap_end": format_time(minute(-50))}
@@ -190,6 +190,28 @@ def test_metrics_have_their_documented_names_and_buckets(shared_url: str) -> Non
             ]  # fmt: skip
             assert bounds(found, "gap_handler_api_latency_seconds_bucket", 8)[-1] == "12.8"
             assert bounds(found, "gap_handler_database_latency_seconds_bucket", 10)[-1] == "0.512"
+
+    visit(shared_url, story)
+
+
+def test_what_waits_is_counted(shared_url: str) -> None:
+    """A row of the log that waits for a place is pending, in health and in the metrics, until it has one."""
+
+    async def story(town: Town) -> None:
+        town.keep(BTC, range(-100, 0))
+        await town.sql(
+            "INSERT INTO data_quality_logs (event_type, gap_start, gap_end, candles_missing)"
+            " VALUES ('gap_detected', to_timestamp($1), to_timestamp($2), 10)",
+            minute(-60) / SECOND, minute(-50) / SECOND,
+        )  # fmt: skip
+        async with town.handler(max_concurrent_backfills=1) as office:
+            async with office.handler.slots.place():
+                waiting = asyncio.ensure_future(office.post("/backfill/unresolved"))
+                await office.until(lambda: office.handler.slots.waiting == 1)
+                assert (await office.get("/health"))[1]["pending_backfills"] == 1
+                assert (await metrics(office))["gap_handler_pending_backfills"] == 1
+            assert (await waiting)[1]["gaps_successful"] == 1
+            assert (await metrics(office))["gap_handler_pending_backfills"] == 0
 
     visit(shared_url, story)
 
