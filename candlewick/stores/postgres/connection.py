@@ -138,7 +138,11 @@ class Database:
         began = loop.time()
         with explained(self.place):
             async with asyncio.timeout(timeout_s), self.acquire() as connection:
-                await connection.fetchval("SELECT 1")
+                try:
+                    await connection.fetchval("SELECT 1")
+                except BaseException:
+                    connection.terminate()  # to give it back takes an answer too
+                    raise
         return loop.time() - began
 
     async def close(self) -> None:

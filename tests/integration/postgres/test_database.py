@@ -48,6 +48,24 @@ def test_database_sessions_are_in_utc_and_named(database_url: str) -> None:
     run(database_url, story)
 
 
+def test_ping_of_a_server_that_stands_still_waits_for_nothing_else(
+    database_url: str, postgres_server: PostgresServer
+) -> None:
+    """It gives up when its time is over, however long the pool would wait for a connection to be given back."""
+
+    async def story(database: Database) -> None:
+        await database.ping(60.0)
+        postgres_server.pause()
+        async with asyncio.timeout(120.0):
+            for _ in range(3):
+                with pytest.raises(StoreDown, match="no answer in time"):
+                    await database.ping(0.2)
+        postgres_server.resume()
+        await database.ping(60.0)
+
+    run(database_url, story, Limits(wait_s=3600.0))
+
+
 def test_database_replaces_connections_that_a_killed_server_took(
     database_url: str, postgres_server: PostgresServer
 ) -> None:
