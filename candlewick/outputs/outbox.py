@@ -52,7 +52,7 @@ class OutboxStatus(Struct, frozen=True, kw_only=True):
     lag_s: float
     """How long the oldest of them has waited."""
     written: int
-    """Rows it took in, counting again those that came again."""
+    """See `Output.written`."""
     refused: int
     retries: int
     pool_size: int
@@ -106,7 +106,7 @@ class Outbox:
         self._error: str | None = None
         self._down_since: float | None = None
         self._attempts = 0
-        self._behind = self._written = self._refused = self._retries = 0
+        self._behind = self._refused = self._retries = 0
         self._level_at = 0
         self._look_every_s = LOOK_EVERY_S
         self._write_from = 0.0
@@ -132,7 +132,7 @@ class Outbox:
             error=self._error,
             behind_rows=max(0, self._behind),
             lag_s=0.0 if since is None else max(0.0, self._clock.monotonic() - since),
-            written=self._written,
+            written=self._output.written,
             refused=self._refused,
             retries=self._retries,
             pool_size=self._output.pool_size,
@@ -157,6 +157,7 @@ class Outbox:
 
     async def _follow(self) -> None:
         self._identity = await self._insist(self._store.identity)
+        await self._insist(self._store.log_changes)  # what waits is known, whether the output ever answered or not
         await self._estimate()
         found = await self._connect()
         while True:
@@ -306,7 +307,6 @@ class Outbox:
         self._write_from = ended + min(ended - started, self._batch_timeout_s)
         await self._set_aside(batch, refused)
         self._in_output = self._settled = batch.position
-        self._written += len(batch.rows) - sum(not isinstance(one.what, str) for one in refused)
         self._behind -= load.done
         if not self._in_snapshot:
             self._pass(batch.position.sequence)

@@ -56,6 +56,8 @@ class Output(Protocol):
     """One word, such as `postgresql`; part of keys, metrics and log lines."""
     location: str
     """Where it is, without passwords."""
+    written: int
+    """Rows that it took in since it was made, counting again those that came again; what it passes over is none."""
 
     @property
     def pool_size(self) -> int:
@@ -73,7 +75,8 @@ class Output(Protocol):
         """Take in a batch and its position, durably, all or nothing but for what is refused.
 
         Raises:
-            OutputDown: it does not answer; whether the batch was taken in is not known.
+            OutputDown: it does not answer, or does not stand where `open` or the last batch left it; whether the batch was
+                taken in is not known.
             OutputError: it cannot be used as it is.
         """
 

@@ -39,6 +39,10 @@ _LIMITS = Limits()
 ALONE = "SELECT pg_advisory_xact_lock(hashtextextended('candlewick output ' || $1 || ' ' || $2, 0))"
 """Waits for whoever wrote for the same output before, whose COMMIT may still be on its way."""
 POSITION = "SELECT position FROM output_positions WHERE store_id = $1 AND output = $2"
+MOVE_POSITION = (
+    "UPDATE output_positions SET position = $3, updated_at = now() WHERE store_id = $1 AND output = $2 AND position = $4"
+    " RETURNING 1"
+)
 KEEP_POSITION = (
     "INSERT INTO output_positions (store_id, output, position, updated_at) VALUES ($1, $2, $3, now())"
     " ON CONFLICT (store_id, output) DO UPDATE SET position = excluded.position, updated_at = excluded.updated_at"
@@ -73,6 +77,8 @@ class PostgresOutput:
         self._holding = AsyncExitStack()
         self._held_since = 0.0
         self._identity = ""
+        self._at: str | None = None
+        self.written = 0
 
     @property
     def pool_size(self) -> int:
@@ -88,19 +94,23 @@ class PostgresOutput:
                 self._database = await Database.open(self._url, self._limits, application=self._application)
             async with self._held() as connection:
                 await connection.execute(ALONE, identity, self.name)
-                text = await connection.fetchval(POSITION, identity, self.name)
-        return None if text is None else msgspec.json.decode(text, type=Position)
+                self._at = await connection.fetchval(POSITION, identity, self.name)
+        return None if self._at is None else msgspec.json.decode(self._at, type=Position)
 
     async def write(self, batch: Batch) -> list[Refused]:
         """Take in a batch and its position (`Output.write`)."""
         batch = batch._replace(rows=self._wanted(batch.rows))
-        plain = not batch.absences and not batch.states and len(batch.rows) <= MOST_AT_ONCE
+        position = msgspec.json.encode(batch.position).decode()
+        plain = not batch.absences and not batch.states and len(batch.rows) <= MOST_AT_ONCE and self._at is not None
+        refused: list[Refused] = []
         with self._told():
             async with self._held() as connection:
-                if plain and await self._write_new(connection, batch):
-                    return []
-                async with connection.transaction():
-                    return await self._write_all(connection, batch)
+                if not (plain and await self._write_new(connection, batch, position)):
+                    async with connection.transaction():
+                        refused = await self._write_all(connection, batch, position)
+        self._at = position
+        self.written += len(batch.rows) - sum(not isinstance(one.what, str) for one in refused)
+        return refused
 
     async def close(self) -> None:
         """Let go of it; idempotent."""
@@ -115,45 +125,61 @@ class PostgresOutput:
         wanted: Rows = rows[rows["open_time"] >= self._least_time()]
         return wanted
 
-    async def _write_new(self, connection: asyncpg.Connection, batch: Batch) -> bool:
+    async def _write_new(self, connection: asyncpg.Connection, batch: Batch, position: str) -> bool:
         """Write rows and position at once if all rows are new and fine; whether they were."""
+        moving = (self._identity, self.name, position, self._at)
         try:
             if len(batch.rows) > _FEW:
-                await self._copy_new(connection, batch)
+                await self._copy_new(connection, batch, moving)
                 return True
             given: list[Any] = arrays(batch.rows, batch.series)
             statement = statements.INSERT_GIVEN_AND_POSITION
             if len(batch.rows) == 1:
                 given, statement = [column[0] for column in given], statements.INSERT_ONE_AND_POSITION
-            inserted = await connection.fetchval(statement, *given, *self._position(batch), timeout=_ANSWER_S)
+            inserted, moved = await connection.fetchrow(statement, *given, *moving, timeout=_ANSWER_S)
         except (asyncpg.PostgresError, UsageError) as error:
             if isinstance(error, UsageError) or is_rows_fault(error):
                 return False  # one of them is to be left out, or its partition is to be made
             raise
+        if inserted == len(batch.rows):
+            self._require(moved)
         return bool(inserted == len(batch.rows))
 
-    async def _copy_new(self, connection: asyncpg.Connection, batch: Batch) -> None:
+    async def _copy_new(self, connection: asyncpg.Connection, batch: Batch, moving: tuple[str | None, ...]) -> None:
         transaction = connection.transaction()
         try:
             async with asyncio.timeout(_ANSWER_S):
                 await transaction.start()
                 await copy(connection, batch.rows, batch.series, "candles")
-                await connection.execute(KEEP_POSITION, *self._position(batch))
+                self._require(await connection.fetchval(MOVE_POSITION, *moving))
                 await transaction.commit()
-        except (asyncpg.PostgresError, UsageError):  # any other failure ends the connection, which waits for nobody
+        except (
+            asyncpg.PostgresError,
+            UsageError,
+            StoreDown,
+        ):  # any other failure ends the connection, which waits for nobody
             await transaction.rollback()
             raise
 
-    async def _write_all(self, connection: asyncpg.Connection, batch: Batch) -> list[Refused]:
+    async def _write_all(self, connection: asyncpg.Connection, batch: Batch, position: str) -> list[Refused]:
         await connection.execute(ALONE, self._identity, self.name)
+        self._require(self._at == await connection.fetchval(f"{POSITION} FOR UPDATE", self._identity, self.name))
         refused = await self._write_rows(connection, batch.rows, batch.series, merge_fresh if batch.fresh else merge)
         for series, absences in batch.absences.items():
             await queries.replace_absences(connection, series, absences)
         refused += await self._write_states(connection, batch.states)
         for one in refused:
             await self._log(connection, one, batch.series)
-        await connection.execute(KEEP_POSITION, *self._position(batch))
+        await connection.execute(KEEP_POSITION, self._identity, self.name, position)
         return refused
+
+    def _require(self, stands: object) -> None:
+        """That the database stands where it was left: what a backup that was put in place lacks is not passed over."""
+        if not stands:
+            raise StoreDown(
+                f"the database at {self.location} is not at the position where it was left: it was restored, or somebody"
+                " feeds it from a copy of the store"
+            )
 
     async def _write_rows(
         self, connection: asyncpg.Connection, rows: Rows, series: Mapping[int, Series], way: Callable[..., object]
@@ -212,9 +238,6 @@ class PostgresOutput:
             what = f"the candle of {series} that opens at {format_time(int(one.what['open_time'][0]))}"
         message = f"{what} was refused and set aside by the feeder: {one.words}"
         await quality.log_error(connection, message.replace("\0", ""), self._source, series, at=self._clock.now())
-
-    def _position(self, batch: Batch) -> tuple[str, str, str]:
-        return self._identity, self.name, msgspec.json.encode(batch.position).decode()
 
     @asynccontextmanager
     async def _held(self) -> AsyncIterator[asyncpg.Connection]:

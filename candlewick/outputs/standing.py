@@ -47,8 +47,7 @@ class Start(NamedTuple):
 
 
 def begin(store: Store, name: str, found: Position | None, now: int) -> Start:
-    """Log changes from now on, and say where an output goes on that says that it stands at `found`."""
-    store.log_changes()
+    """Where an output goes on that says that it stands at `found`; remembered from now on."""
     kept = remembered(store, name)
     anew = None
     if found is None:

@@ -26,7 +26,7 @@ class SharedDatabase(PostgresOutput):
 
     def __init__(self, settings: Settings, clock: Clock, tell: Tell) -> None:
         self._settings, self._prepared = settings, False
-        self._tell, self._total = tell, 0
+        self._tell = tell
         months = settings.candles_retention_months
         limits = Limits(settings.db_pool_min, settings.db_pool_max, settings.db_idle_timeout)
         super().__init__(
@@ -45,13 +45,12 @@ class SharedDatabase(PostgresOutput):
     async def write(self, batch: Batch) -> list[Refused]:
         """See `Output.write`."""
         began = self._clock.monotonic()
-        batch = batch._replace(rows=self._wanted(batch.rows))
+        before = self.written
         refused = await super().write(batch)
-        if len(batch.rows):
-            rows = sum(not isinstance(one.what, str) for one in refused)
-            self._total += len(batch.rows) - rows
+        rows, left_out = self.written - before, sum(not isinstance(one.what, str) for one in refused)
+        if rows or left_out:
             ms = round((self._clock.monotonic() - began) * 1000, 3)
-            self._tell(OutputWritten(self.name, len(batch.rows) - rows, rows, ms, self._total))
+            self._tell(OutputWritten(self.name, rows, left_out, ms, self.written))
         return refused
 
 

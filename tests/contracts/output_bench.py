@@ -143,13 +143,18 @@ class MemoryOutput:
     def __init__(self, bench: MemoryBench) -> None:
         self._bench = bench
         self._identity = ""
+        self._at: Position | None = None
+        self.written = 0
 
     async def open(self, identity: str) -> Position | None:
         self._identity = identity
-        return self._bench.data["positions"].get(identity)
+        self._at = self._bench.data["positions"].get(identity)
+        return self._at
 
     async def write(self, batch: Batch) -> list[Refused]:
         data, refused = self._bench.data, []
+        if data["positions"].get(self._identity) != self._at:
+            raise OutputDown("it was restored")
         keys = list(zip(batch.rows["series"].tolist(), batch.rows["open_time"].tolist(), strict=True))
         assert keys == sorted(set(keys)), "ordered by series, then time, each once"
         for at, (number, open_time) in enumerate(keys):
@@ -172,7 +177,8 @@ class MemoryOutput:
                 data["states"].pop(key, None)
             else:
                 data["states"][key] = value
-        data["positions"][self._identity] = batch.position
+        data["positions"][self._identity] = self._at = batch.position
+        self.written += len(batch.rows) - sum(not isinstance(one.what, str) for one in refused)
         return refused
 
     async def close(self) -> None:
@@ -212,6 +218,10 @@ class Faulty:
     @property
     def pool_size(self) -> int:
         return self._output.pool_size
+
+    @property
+    def written(self) -> int:
+        return self._output.written
 
     async def open(self, identity: str) -> Position | None:
         self._faults.step()

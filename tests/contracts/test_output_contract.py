@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from candlewick.clock import SystemClock
 from candlewick.events import OutputBack, OutputRefused, OutputSnapshot, OutputTrouble
 from candlewick.market import Series
 from candlewick.outputs import feed, outbox
@@ -330,6 +331,28 @@ def test_output_that_is_down_holds_nothing_up(store: Store, bench: Bench) -> Non
     assert [event.retry_s for event in run.told(OutputTrouble)][:3] == [0.1, 0.2, 0.4]
 
 
+def test_output_that_was_never_reached_is_waited_for(store: Store, bench: Bench) -> None:
+    """What is stored before the first contact is counted and timed as what waits."""
+    down = True
+
+    async def first_contact(run: Run) -> None:
+        nonlocal down
+        while run.box.status().error is None:
+            await SystemClock().sleep(0)
+        for slot in range(3):
+            await run.write(candles(store, MINUTES, [slot]))
+        status = run.box.status()
+        assert (status.connected, status.behind_rows) == (False, 3)
+        assert status.lag_s > 0
+        down = False
+        await run.level()
+        status = run.box.status()
+        assert (status.connected, status.behind_rows, status.lag_s, status.written) == (True, 0, 0.0, 3)
+
+    follow(store, bench, first_contact, Faults(fails=lambda _: down))
+    assert same(bench, store)
+
+
 def test_poison_is_set_aside_and_the_rest_goes_on(store: Store, bench: Bench) -> None:
     """Refused rows are kept in the store with the output's words, and told; rows around them arrive."""
     fill(store)
@@ -417,6 +440,22 @@ def test_output_restored_from_a_backup_gets_what_it_lacks(
         run = follow(store, bench, nothing)
         assert same(bench, store)
         assert bool(run.told(OutputSnapshot)) == gone
+
+
+def test_output_restored_between_two_writes_gets_what_it_lacks(store: Store, bench: Bench) -> None:
+    """A backup that is put in place under an outbox that runs is noticed with the next write."""
+    fill(store)
+
+    async def story(run: Run) -> None:
+        await run.level()
+        await asyncio.to_thread(bench.save)
+        await run.write(candles(store, MINUTES, range(500, 550)))
+        await run.level()
+        await asyncio.to_thread(bench.restore)
+        await run.write(candles(store, MINUTES, [550]))
+
+    follow(store, bench, story)
+    assert same(bench, store)
 
 
 @pytest.mark.parametrize("more", [1, 200])

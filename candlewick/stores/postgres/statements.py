@@ -60,18 +60,17 @@ def _inserted(rows: str) -> str:
 
 def _positioned(rows: str, count: str) -> str:
     return f"""
-WITH inserted AS ({_inserted(rows)}), positioned AS (
-    INSERT INTO output_positions (store_id, output, position, updated_at)
-    SELECT $16, $17, $18, now() WHERE (SELECT count(*) FROM inserted) = {count}
-    ON CONFLICT (store_id, output) DO UPDATE SET position = excluded.position, updated_at = excluded.updated_at
-) SELECT count(*) FROM inserted"""
+WITH inserted AS ({_inserted(rows)}), moved AS (
+    UPDATE output_positions SET position = $18, updated_at = now()
+    WHERE store_id = $16 AND output = $17 AND position = $19 AND (SELECT count(*) FROM inserted) = {count} RETURNING 1
+) SELECT (SELECT count(*) FROM inserted), (SELECT count(*) FROM moved)"""
 
 
 INSERT_GIVEN = f"WITH inserted AS ({_inserted(GIVEN)}) SELECT count(*) FROM inserted"
 """Adds those that are not held, and says how many that were."""
 
 INSERT_GIVEN_AND_POSITION = _positioned(GIVEN, "cardinality($1::text[])")
-"""The same, and keeps an output's position if that was all of them."""
+"""The same, and moves an output's position from $19 to $18 if that was all of them; how many were added, and moved."""
 
 INSERT_ONE_AND_POSITION = _positioned(_ONE, "1")
 """The same for one row, out of a value a column."""

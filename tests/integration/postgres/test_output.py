@@ -103,13 +103,14 @@ def test_row_that_a_trigger_raises_at_is_refused(schema_url: str) -> None:
 
 
 def test_rows_that_retention_would_drop_are_not_written(schema_url: str) -> None:
-    """The output passes over them, and its position goes on."""
+    """The output passes over them, they do not count as written, and its position goes on."""
 
     async def story(output: PostgresOutput) -> None:
         await output.open("a" * 32)
         assert await output.write(batch(candles(1, 2, 3))) == []
         assert await output.write(batch(candles(0), 2)) == []
         assert slots(await asked(schema_url, TIMES)) == [2, 3]
+        assert output.written == 2
         assert await output.open("a" * 32) == Position(2)
 
     run(schema_url, story, least_time=START + 2 * MINUTE)
@@ -166,6 +167,25 @@ def test_writer_killed_at_any_statement_leaves_all_or_nothing(schema_url: str, p
             else:
                 assert failed
             assert slots(await asked(schema_url, TIMES)) == done
+
+    run(schema_url, story)
+
+
+@pytest.mark.parametrize("rows", [1, 5, 50, 3_000], ids=lambda rows: f"{rows} rows")
+def test_position_that_was_moved_by_somebody_else_is_noticed(schema_url: str, rows: int) -> None:
+    """A batch is taken in only where the database stands where it was left, however the batch is written."""
+
+    async def story(output: PostgresOutput) -> None:
+        await output.open("a" * 32)
+        await output.write(batch(candles(0), 1))
+        await output.write(batch(candles(1), 2))
+        await asked(schema_url, """UPDATE output_positions SET position = replace(position, '2', '1') RETURNING 1""")
+        with pytest.raises(OutputDown, match="restored"):
+            await output.write(batch(candles(*range(2, 2 + rows)), 3))
+        assert await output.open("a" * 32) == Position(1)
+        assert await output.write(batch(candles(*range(2, 2 + rows)), 3)) == []
+        assert slots(await asked(schema_url, TIMES)) == list(range(2 + rows))
+        assert await output.open("a" * 32) == Position(3)
 
     run(schema_url, story)
 

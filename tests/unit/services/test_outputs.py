@@ -28,6 +28,7 @@ class Shelf:
         self.states: dict[str, bytes | None] = {}
         self.position: Position | None = None
         self.down = False
+        self.written = 0
         self.slow: Callable[[], Awaitable[None]] | None = None
 
     async def open(self, identity: str) -> Position | None:
@@ -44,6 +45,7 @@ class Shelf:
             self.rows[batch.series[int(row["series"])], int(row["open_time"])] = row.item()
         self.states |= batch.states
         self.position = batch.position
+        self.written += len(batch.rows)
         return []
 
     async def close(self) -> None:
