@@ -133,13 +133,15 @@ class Backfiller:
         return (await self.survey(series, span))[0]
 
     async def log(self, series: Series, holes: Sequence[Span], cause: str, detected_at: int | None = None) -> None:
-        """Have a row of every hole in the log, or one of all where they are too many."""
+        """Have a row of every hole in the log, or one of all where they are too many; what has a row gets no other."""
         interval, now = series.interval, self._clock.now()
         spans = list(holes) if len(holes) <= MOST_ROWS else [Span(holes[0].start, holes[-1].end)]
-        for one in spans:
-            candles = sum(interval.count(hole) for hole in holes if one.start <= hole.start and hole.end <= one.end)
-            at = now if detected_at is None else min(now, detected_at)  # whoever asks may have a wrong clock
-            await self._book.keep_gap(GapRecord(str(series), one, candles, at, cause))
+        rows = [gap.span for gap in await self._book.unresolved(series, Span(holes[0].start, holes[-1].end))]
+        at = now if detected_at is None else min(now, detected_at)  # whoever asks may have a wrong clock
+        for one in (_beside(span, rows) for span in spans):
+            parts = (Span(max(one.start, hole.start), min(one.end, hole.end)) for hole in holes)
+            if candles := sum(interval.count(part) for part in parts if part.start < part.end):
+                await self._book.keep_gap(GapRecord(str(series), one, candles, at, cause))
 
     async def held(self, series: Series, span: Span) -> int:
         """How many candles of a span there are."""
@@ -260,6 +262,17 @@ def clustered(holes: Sequence[Span], near: int) -> list[Span]:
         else:
             spans.append(hole)
     return spans
+
+
+def _beside(span: Span, rows: Sequence[Span]) -> Span:
+    """What of a span no row has that reaches beyond it; a row inside the span is not its end."""
+    start, end = span
+    for row in rows:
+        if row.start < start < row.end or (row.start == start and row.end >= end):
+            start = row.end
+        if row.start < end < row.end:
+            end = row.start
+    return Span(start, max(start, end))
 
 
 def _parts(span: Span, length: int, ceil: Callable[[int], int]) -> list[Span]:

@@ -60,6 +60,29 @@ def test_rows_of_others_are_repaired_and_resolved_unasked(shared_url: str) -> No
     visit(shared_url, story)
 
 
+def test_candle_that_an_open_row_has_is_in_no_other(shared_url: str) -> None:
+    """Of a hole that an open row reaches into, only the rest gets a row: the sums of the log count no candle twice."""
+
+    async def story(town: Town) -> None:
+        town.keep(BTC, [n for n in range(-100, 0) if not (-60 <= n < -45 or -30 <= n < -20)])
+        for first, last in ((-70, -50), (-48, -40), (-28, -25)):
+            await town.sql(
+                "INSERT INTO data_quality_logs (event_type, market, symbol, interval, gap_start, gap_end, candles_missing, source)"
+                " VALUES ('gap_detected', 'spot', 'BTCUSDT', '1m', to_timestamp($1), to_timestamp($2), 3, 'manual')",
+                minute(first) / SECOND, minute(last) / SECOND,
+            )  # fmt: skip
+        async with town.handler(searches=True) as office:
+            rows = await office.when(town.rows, lambda rows: len(rows) >= 8 and all(row[6] for row in rows))
+            assert [(*row[2:5], row[7]) for row in rows if row[0] == "gap_detected"] == [
+                (-70, -50, 3, "manual"),
+                (-50, -48, 2, "gap_handler"),
+                (-48, -40, 3, "manual"),
+                (-30, -20, 10, "manual"),  # what lay inside was widened
+            ]
+
+    visit(shared_url, story)
+
+
 def test_recent_absence_is_proved_by_itself_a_minute_later(shared_url: str) -> None:
     """Of candles of the last hour REST is asked twice, a minute apart, without anybody asking again."""
     outage = Fault(kind="outage", at=-20 * 60 - 30.0, duration_s=180.0)
