@@ -178,13 +178,14 @@ start() {
     fi
 }
 
-# Waits until every container says itself that it is healthy: a 503 or a process that is merely there is not enough.
+# Waits until every container says itself that it is healthy: a 503 or a process that is merely there is not enough. All of
+# docker-compose.yml can say so; what an override file adds may have no check of its own, and has to run.
 await_health() {
     local deadline=$((SECONDS + $(setting DEPLOY_TIMEOUT_S 300))) waiting service
     while :; do
         waiting=()
         for service; do
-            [[ $(health "$service") == healthy ]] || waiting+=("$service")
+            is_well "$(health "$service")" || waiting+=("$service")
         done
         ((${#waiting[@]})) || return 0
         if ((SECONDS >= deadline)); then
@@ -199,14 +200,18 @@ health() {
     local id
     id=$(compose ps --all --quiet "$1")
     [[ -n $id ]] || { printf 'not there' && return; }
-    "$DOCKER" inspect --format '{{if .State.Health}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{end}}' "$id"
+    "$DOCKER" inspect --format '{{if .State.Health}}{{.State.Health.Status}}{{else}}{{.State.Status}} without a health check{{end}}' "$id"
+}
+
+is_well() {
+    [[ $1 == healthy || $1 == "running without a health check" ]]
 }
 
 show_troubles() {
     local service state
     for service; do
         state=$(health "$service")
-        [[ $state == healthy ]] && continue
+        is_well "$state" && continue
         printf '\n%s is %s; its last lines:\n' "$service" "$state" >&2
         compose logs --no-color --no-log-prefix --tail 15 "$service" >&2 || true
     done

@@ -12,6 +12,7 @@ import pytest
 from tests.unit.deploy.composed import ROOT, tool
 
 SERVICES = ("timescaledb", "feeder", "gap-handler", "pgadmin", "prometheus", "grafana")
+INSPECT_FEEDER = "inspect --format {{if .State.Health}}{{.State.Health.Status}}{{else}}{{.State.Status}} without a health check{{end}} feeder-id"
 SECRETS = ("DB_PASSWORD", "PGADMIN_DEFAULT_PASSWORD", "GRAFANA_ADMIN_PASSWORD", "CONTROL_TOKEN")
 
 
@@ -102,19 +103,28 @@ def test_order_of_a_deployment(machine: Machine) -> None:
     assert [call for call in machine.calls if call in steps] == list(steps)
 
 
-@pytest.mark.parametrize("state", ["unhealthy", "starting", "running", "exited", "restarting"])
+@pytest.mark.parametrize(
+    "state", ["unhealthy", "starting", "running", "exited without a health check", "restarting without a health check"]
+)
 def test_only_healthy_is_healthy(machine: Machine, state: str) -> None:
     """A service that answers 503, or is merely there, is no success: its state and last lines are shown, exit code 1."""
     machine.answer("compose ps --all --quiet feeder", "feeder-id")
-    machine.answer(
-        "inspect --format {{if .State.Health}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{end}} feeder-id", state
-    )
+    machine.answer(INSPECT_FEEDER, state)
     machine.answer("compose logs", "the words of the service")
     done = machine.run("deploy.sh")
     assert done.returncode == 1
     assert f"feeder is {state}" in done.stderr
     assert "not healthy after 0 s: feeder" in done.stderr
     assert "everything is healthy" not in done.stdout
+
+
+def test_service_without_a_check_has_to_run(machine: Machine) -> None:
+    """One that an override file adds and that cannot say how it is, is waited for until it runs, not for ever."""
+    machine.answer("compose ps --all --quiet feeder", "feeder-id")
+    machine.answer(INSPECT_FEEDER, "running without a health check")
+    done = machine.run("deploy.sh")
+    assert done.returncode == 0, done.stderr
+    assert "everything is healthy" in done.stdout
 
 
 def test_places_are_shown(machine: Machine) -> None:
