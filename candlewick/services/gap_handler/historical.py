@@ -4,7 +4,7 @@ How far it is stands in the database. Who has the claim works; when that process
 its restart, goes on with the chunks that are not verified yet.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import msgspec
@@ -142,43 +142,48 @@ class HistoricalJob:
 
     async def _work_at(self, state: Historical, number: int) -> Historical:
         """Do one chunk; it counts only when it is verified."""
-        state = msgspec.structs.replace(state, current=number)
-        await self._keep(state)
         span = chunk(state, number)
-        recovered, errors = 0, []
-        for series in await self._wanted():
-            got, error = await self._fill(
-                series, Span(series.interval.ceil(span.start), series.interval.ceil(span.end))
-            )
-            recovered += got
-            if error:
-                errors.append(f"{series} {span}: {error}")
+        spans = {one: Span(one.interval.ceil(span.start), one.interval.ceil(span.end)) for one in await self._wanted()}
+        if state.current != number or state.before < 0:  # else somebody stopped in the middle of it
+            state = msgspec.structs.replace(state, current=number, before=await self._held(spans))
+            await self._keep(state)
+        errors = [
+            f"{series} {each}: {error}" for series, each in spans.items() if (error := await self._fill(series, each))
+        ]
+        recovered = max(0, await self._held(spans) - state.before)
         if self._claim is None or self._claim.lost.is_set():
             raise StoreDown(LOST)
         done = state.done if errors else tuple(sorted({*state.done, number}))
         state = msgspec.structs.replace(
-            state, done=done, recovered=state.recovered + recovered, error=errors[0] if errors else state.error
+            state,
+            done=done,
+            before=-1,
+            recovered=state.recovered + recovered,
+            error=errors[0] if errors else state.error,
         )
         await self._keep(state)
         return state
 
-    async def _fill(self, series: Series, span: Span) -> tuple[int, str]:
-        """Candles that were got of a span, and why it is not complete if it is not."""
+    async def _held(self, spans: Mapping[Series, Span]) -> int:
+        """How many candles of the spans there are; the one after each is fetched with it, as a proof that there is one."""
+        counts = [
+            await self._backfiller.held(series, Span(span.start, series.interval.next(span.end)))
+            for series, span in spans.items()
+        ]
+        return sum(counts)
+
+    async def _fill(self, series: Series, span: Span) -> str:
+        """Have what is missing of a span; returns why it is not complete if it is not."""
         settled = self._backfiller.repairer.settled_end(series.interval)
         span = Span(span.start, max(span.start, min(span.end, settled)))
-        holes = await self._backfiller.missing(series, span)
-        if not holes:
-            return 0, ""
-        # The candle after the span is fetched with it, as a proof that there is one.
-        touched = Span(span.start, series.interval.next(span.end))
-        before = await self._backfiller.held(series, touched)
+        if not (holes := await self._backfiller.missing(series, span)):
+            return ""
         await self._load(series, holes)
         try:
             result = await self._backfiller.backfill(series, span, "history", is_logged=False)
-            error = "" if result.status is Outcome.BACKFILLED else result.error
         except UsageError as failure:
-            error = str(failure)
-        return max(0, await self._backfiller.held(series, touched) - before), error
+            return str(failure)
+        return "" if result.status is Outcome.BACKFILLED else result.error
 
     async def _load(self, series: Series, holes: Sequence[Span]) -> None:
         """Have the archive asked for what is old enough; what it has not is REST's."""

@@ -64,7 +64,9 @@ class Historical(Struct, frozen=True, kw_only=True):
     """The chunks that are verified complete, by their number from the start."""
     recovered: int = 0
     current: int = -1
-    """The chunk it is at."""
+    """The chunk it is at,"""
+    before: int = -1
+    """and how many candles of that were held when it was begun; -1 between chunks."""
     error: str = ""
 
 

@@ -75,6 +75,32 @@ def test_history_goes_on_where_it_was_after_a_restart(shared_url: str) -> None:
     visit(shared_url, story, speed=20.0)
 
 
+def test_candles_of_a_chunk_that_was_broken_off_are_counted(shared_url: str) -> None:
+    """Stopped when one series of a chunk is done and the other is not, the job counts the candles of both in the end."""
+    both = {**MONTH, "symbols": ("WANUSDT", "ETHUSDT")}
+    second = months_before(START - START % MINUTE, 1) + 7 * DAY
+
+    async def story(town: Town) -> None:
+        async with town.handler(**both) as office:
+
+            def hang_after_wan(rows: list[Any]) -> list[Any]:
+                asked = office.wire.klines[-1]
+                if asked["symbol"] == "WANUSDT" and asked["limit"] != "1" and int(asked["startTime"]) >= second // 1000:
+                    office.wire.delay_s = 1000.0
+                return rows
+
+            office.wire.garble = hang_after_wan
+            await office.post("/backfill/historical/start")
+            await office.until(lambda: office.wire.delay_s and office.wire.klines[-1]["symbol"] == "ETHUSDT", 60.0)
+            assert len(town.store.read(WAN, second)) > 0
+        async with town.handler(**both) as office:
+            state = await finished(office)
+            assert (state["chunks_completed"], state["last_error"]) == (CHUNKS, None)
+            assert state["candles_recovered"] == sum(info.rows for info in town.store.series()) == 2 * 31 * 24
+
+    visit(shared_url, story, speed=20.0)
+
+
 def test_chunk_that_failed_does_not_count_as_completed(shared_url: str) -> None:
     """Where REST does not answer nothing is completed, the reason is told, and the job can be started again."""
 
