@@ -54,6 +54,8 @@ class OutboxStatus(Struct, frozen=True, kw_only=True):
     written: int
     """See `Output.written`."""
     refused: int
+    set_aside: int
+    """What it refused and has not taken since."""
     retries: int
     pool_size: int
     snapshot: bool
@@ -134,6 +136,7 @@ class Outbox:
             lag_s=0.0 if since is None else max(0.0, self._clock.monotonic() - since),
             written=self._output.written,
             refused=self._refused,
+            set_aside=len(self._refusals.now),
             retries=self._retries,
             pool_size=self._output.pool_size,
             snapshot=self._connected and self._in_snapshot,

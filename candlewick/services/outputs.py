@@ -84,6 +84,7 @@ class Outputs:
                 lag_s=one.lag_s,
                 written=one.written,
                 refused=one.refused,
+                set_aside=one.set_aside,
                 retries=one.retries,
                 pool_size=one.pool_size,
                 snapshot=one.snapshot,

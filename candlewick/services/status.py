@@ -139,7 +139,9 @@ class OutputStatus(Struct, frozen=True, kw_only=True):
     written: int = 0
     """Rows that it took in."""
     refused: int = 0
-    """Rows and other things that it would not take; they are set aside in the store."""
+    """Rows and other things that it would not take, counting again those that it refused again."""
+    set_aside: int = 0
+    """Those that it has not taken since; they are kept in the store."""
     retries: int = 0
     pool_size: int = 0
     """Open connections to it."""

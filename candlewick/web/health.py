@@ -109,15 +109,19 @@ def _of_output(one: OutputStatus) -> list[str]:
     if not one.connected:
         reasons.append(
             f"the output {one.name} is not connected: {one.error or 'it has not answered yet'}; "
-            f"{one.behind_rows} rows wait for it in the store"
+            f"{_rows(one.behind_rows)} {'waits' if one.behind_rows == 1 else 'wait'} for it in the store"
         )
     elif one.error:
         reasons.append(f"the output {one.name} complains: {one.error}")
     elif one.lag_s > BEHIND_S:
-        reasons.append(f"the output {one.name} is {one.behind_rows} rows and {one.lag_s:.0f} s behind the store")
-    if one.refused:
-        reasons.append(f"the output {one.name} refused {one.refused} rows, which are set aside in the store")
+        reasons.append(f"the output {one.name} is {_rows(one.behind_rows)} and {one.lag_s:.0f} s behind the store")
+    if one.set_aside:
+        reasons.append(f"the output {one.name} refused {_rows(one.set_aside)}, set aside in the store")
     return reasons
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"
 
 
 def _is_starting(status: Status) -> bool:

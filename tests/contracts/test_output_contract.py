@@ -394,7 +394,10 @@ def test_refused_rows_are_tried_again_at_the_next_start(store: Store, bench: Ben
 
     async def corrected(run: Run) -> None:
         await run.level()
+        assert run.box.status().set_aside == 1
         await run.write(candles(store, MINUTES, [401], Source.REST))
+        await run.level()
+        assert (run.box.status().set_aside, run.box.status().refused) == (0, 1)
 
     follow(store, bench, corrected)
     assert store.states(prefix) == {}

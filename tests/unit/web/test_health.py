@@ -145,7 +145,8 @@ def test_health_shows_what_is_wrong_in_detail() -> None:
         (good(series=(series(age_s=None),)), State.UNHEALTHY, "no candle has been seen"),
         (_with(lag_s=60.0), State.HEALTHY, ""),
         (_with(lag_s=61.0), State.DEGRADED, "the output postgresql is 3 rows and 61 s behind the store"),
-        (_with(refused=1), State.DEGRADED, "the output postgresql refused 1 rows"),
+        (_with(refused=3, set_aside=1), State.DEGRADED, "the output postgresql refused 1 row, set aside in the store"),
+        (_with(refused=3), State.HEALTHY, ""),
         (_with(error="permission denied"), State.DEGRADED, "the output postgresql complains: permission denied"),
         (_with(connected=False), State.DEGRADED, "is not connected: it has not answered yet"),
         # Ages of 1m candles, from their close: up to 60 s is in order, 120 s late, 180 s dead.
