@@ -25,7 +25,10 @@ _AGAIN_TOO = {
 }
 
 _SCHEMA = "its tables are missing or of another version: run `candlewick schema init` on it"
-_RIGHTS = "the role of the address may not do that: give it the rights of a writer, or name another role"
+_RIGHTS = (
+    "the role of the address may not do that: give it the rights of a writer, or name another role; tables and settings"
+    " of the schema are for its owner"
+)
 _LOGIN = "user or password is wrong, or pg_hba.conf lets nobody in from here: check the address"
 _STAYS = {
     "25006": "it takes no writes: it is a standby, or its default_transaction_read_only is on; name the primary",

@@ -119,7 +119,7 @@ def test_database_rolls_back_what_a_failed_user_left(database_url: str) -> None:
     [
         ("SELECT * FROM nowhere", False, "candlewick schema init"),
         ("SELECT nothing()", False, "candlewick schema init"),
-        ("SET LOCAL ROLE reader; CREATE TABLE made ()", False, "rights of a writer"),
+        ("SET LOCAL ROLE reader; CREATE TABLE made ()", False, "rights of a writer, or name another role; tables"),
         ("SET TRANSACTION READ ONLY; CREATE TABLE made ()", False, "name the primary"),
         ("SET LOCAL statement_timeout = 5; SELECT pg_sleep(9)", True, "took too long"),
         ("SELECT pg_terminate_backend(pg_backend_pid())", True, "administrator"),

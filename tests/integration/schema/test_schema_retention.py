@@ -153,3 +153,29 @@ def test_partition_is_made_without_waiting_for_readers_or_writers(each_url: str)
         return made
 
     assert asyncio.run(both()) == [3, 1, 0, 1]
+
+
+@pytest.mark.parametrize("migrated_url", ["plain"], indirect=True)
+def test_cleanup_holds_up_nobody_while_a_reader_stays(each_url: str) -> None:
+    """While a transaction that has read candles stays open, others read and write them, and the cleanup goes on after it."""
+    waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query ~ '^SELECT candles_deleted' AND wait_event = 'relation')"
+
+    async def ask() -> tuple[bool, int]:
+        reader, cleaner, writer = [await asyncpg.connect(each_url) for _ in range(3)]
+        await fill(writer)
+        async with asyncio.timeout(120):
+            async with reader.transaction():
+                await reader.fetchval("SELECT count(*) FROM candles")
+                cleaning = asyncio.ensure_future(
+                    cleaner.fetchval("SELECT candles_deleted FROM cleanup_old_data($1)", NOW)
+                )
+                while not await writer.fetchval(waits):
+                    assert not cleaning.done()
+                await seed(writer, NOW, 5)
+                is_waiting = not cleaning.done()
+            deleted = await cleaning
+        for one in (reader, cleaner, writer):
+            await one.close()
+        return is_waiting, int(deleted)
+
+    assert asyncio.run(ask()) == (True, 20)
