@@ -155,8 +155,7 @@ class Backfiller:
         if series in self._known:
             return
         if not await self._recorder.on_store(self._is_held, series):
-            now = self._clock.now()
-            start = series.interval.floor(now)
+            start = series.interval.previous(series.interval.floor(self._clock.now()))  # not in the exchange's future
             try:
                 await self._client.klines(series.symbol, series.interval, start, start + 1, REPAIR, most=1)
             except Refused as error:

@@ -91,7 +91,9 @@ class GapHandler:
         self._trouble = "the database has not answered yet"
         self._counts: Counts | None = None
         self._tally = Tally()
-        self._started_at = clock.now()
+        self._began = clock.monotonic()
+        self._has_asked_time = asyncio.Event()
+        """Until then this machine's clock, which may be wrong, would say which candles are over."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     # What goes on by itself.
@@ -107,7 +109,7 @@ class GapHandler:
                     tasks.create_task(_outlive(recording))
                     tasks.create_task(self._watch())
                     tasks.create_task(self._keep_time())
-                    tasks.create_task(self._jobs.run())
+                    tasks.create_task(self._run_jobs())
                     tasks.create_task(self._scans(parts))
                     tasks.create_task(self._histories(parts))
                     for _ in range(self.slots.most):
@@ -163,9 +165,15 @@ class GapHandler:
                 since_s = round_trip_s / 2 / self.clock.speed * (speed or self.clock.speed)
                 self.clock.set_now(time + int(since_s * SECOND), speed)
                 wait_s = CLOCK_EVERY_S
+            self._has_asked_time.set()
             await self.clock.sleep(wait_s)
 
+    async def _run_jobs(self) -> None:
+        await self._has_asked_time.wait()  # they delete what is old
+        await self._jobs.run()
+
     async def _scans(self, parts: Components) -> None:
+        await self._has_asked_time.wait()
         while True:
             try:
                 wait_s = await parts.scan.run_once()
@@ -177,6 +185,7 @@ class GapHandler:
     async def _histories(self, parts: Components) -> None:
         """Begin a historical backfill if the settings say so, and take over one that was left."""
         begin = self.settings.historical_backfill_enabled
+        await self._has_asked_time.wait()
         await self.clock.sleep(HISTORICAL_AFTER_S)
         while True:
             try:
@@ -208,6 +217,7 @@ class GapHandler:
         self, parts: Components, series: Series, span: Span, cause: str, detected_at: int | None = None
     ) -> Backfilled:
         """One backfill, counted; the caller has a place."""
+        await self._has_asked_time.wait()
         result = self._tally.count(await parts.backfiller.backfill(series, span, cause, detected_at=detected_at))
         if result.status is Outcome.ERROR:
             self._begin(self.book.log_error(f"backfill of {series} {span}: {result.error}", series))
@@ -231,7 +241,7 @@ class GapHandler:
         now, parts, counts = self.clock.now(), self._components, self._counts
         return GapHandlerStatus(
             version=__version__, environment=self.settings.environment, market=self.settings.market.value,
-            started_at=self._started_at, now=now, database=self.book.place,
+            started_at=now - int((self.clock.monotonic() - self._began) * SECOND), now=now, database=self.book.place,
             database_connected=not self._trouble, database_error=self._trouble,
             api_reachable=self._client.reachable, api_error=self._client.trouble or "",
             rate=Rate(

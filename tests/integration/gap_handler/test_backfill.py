@@ -116,6 +116,20 @@ def test_unfinished_candle_is_never_fetched_as_final(shared_url: str) -> None:
     visit(shared_url, story, speed=10.0)
 
 
+def test_wrong_clock_of_this_machine_ends_no_candle(shared_url: str) -> None:
+    """Where it is an hour ahead the exchange's clock is waited for: the candle that is going on is not taken for final."""
+
+    async def story(town: Town) -> None:
+        async with town.handler(ahead_s=3600, delay_s=0.5) as office:
+            _, answer = await office.backfill(-5, 30)
+            now = (office.handler.clock.now() - minute(0)) // MINUTE
+            assert answer["candles_expected"] == answer["candles_recovered"] < 10
+            assert -1 <= town.held()[-1] < now < 30
+            assert (await office.get("/health"))[1]["uptime_seconds"] >= 0
+
+    visit(shared_url, story, speed=1.0)
+
+
 def test_gap_end_is_exclusive(shared_url: str) -> None:
     """The candle that opens at gap_end belongs to nobody's gap: it is neither expected nor counted."""
 

@@ -15,7 +15,7 @@ from candlewick.clock import SystemClock
 from candlewick.config import Settings
 from candlewick.errors import ExchangeError
 from candlewick.history.http import AiohttpHttp
-from candlewick.market import MINUTE, Interval, Market, Series, Span, format_time, parse_time
+from candlewick.market import MINUTE, SECOND, Interval, Market, Series, Span, format_time, parse_time
 from candlewick.services.gap_handler.handler import GapHandler
 from candlewick.services.gap_handler.service import open_shared
 from candlewick.simulator.exchange import Exchange
@@ -106,17 +106,21 @@ class Town:
         *,
         is_ready: bool = True,
         searches: bool = False,
+        ahead_s: int = 0,
+        delay_s: float = 0.0,
         **own: Any,  # noqa: ANN401 - any setting
     ) -> AsyncIterator["Office"]:
         """A running gap handler with its web; waits until it has its database, unless told otherwise.
 
-        Without `searches` the database says that somebody has just made one.
+        Without `searches` the database says that somebody has just made one. `ahead_s`: so far its machine's clock goes
+        wrong; `delay_s`: so late the exchange's answers come.
         """
         settings = self.settings(**own)
         if not searches:
             self.store.set_state("gap_handler:scanned:spot", str(self.clock.now()).encode())
         http = Wire()
-        clock = SystemClock(start=self.clock.now(), speed=self.clock.speed)
+        http.delay_s = delay_s
+        clock = SystemClock(start=self.clock.now() + ahead_s * SECOND, speed=self.clock.speed)
         opener = (lambda: self.store) if isinstance(self.store, Shared) else (lambda: open_shared(settings))
         one = GapHandler(settings, http, opener, clock=clock, random=Random(1))
         web = await gap_handler.start(one, settings)
