@@ -3,6 +3,7 @@
 import argparse
 
 from candlewick.cli.arguments import FOLLOW, add_overrides, settings_of
+from candlewick.cli.run import follow
 
 HELP = "take in candles, keep them on this machine, and feed the shared database, until SIGTERM or Ctrl-C"
 
@@ -16,11 +17,4 @@ def execute(args: argparse.Namespace) -> int:
     """See `Command.execute`."""
     settings = settings_of(args)
     _ = settings.database_url  # says at once which setting is missing
-    import asyncio
-
-    from candlewick.services import supervisor
-    from candlewick.services.log import start_logging
-    from candlewick.web import server
-
-    start_logging(settings.log_level)
-    return asyncio.run(supervisor.run(settings, server.start, feeds=True))
+    return follow(settings, feeds=True)

@@ -1,8 +1,11 @@
 """`candlewick run`: live ingestion, repair and web in one process."""
 
 import argparse
+import signal
+import sys
 
 from candlewick.cli.arguments import FOLLOW, add_overrides, settings_of
+from candlewick.config import Settings
 
 HELP = "take in candles and keep them whole, until SIGTERM or Ctrl-C"
 
@@ -14,7 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """See `Command.execute`."""
-    settings = settings_of(args)
+    return follow(settings_of(args))
+
+
+def follow(settings: Settings, *, feeds: bool = False) -> int:
+    """Run until told to stop; `feeds`: into the shared database, as a feeder."""
+    # Until the run itself listens to it, which takes a second: a container's first process is deaf to it otherwise.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     import asyncio
 
     from candlewick.services import supervisor
@@ -22,4 +31,4 @@ def execute(args: argparse.Namespace) -> int:
     from candlewick.web import server
 
     start_logging(settings.log_level)
-    return asyncio.run(supervisor.run(settings, server.start))
+    return asyncio.run(supervisor.run(settings, server.start, feeds=feeds))
