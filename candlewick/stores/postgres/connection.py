@@ -100,7 +100,7 @@ class Database:
                     command_timeout=limits.statement_s + _ANSWER_S,
                     server_settings=settings,
                 )
-        except ValueError as error:  # the port is none, a limit is none
+        except (ValueError, OverflowError) as error:  # the port is none, a limit is none
             raise StoreError(f"the address {place} or the limits of its pool cannot be used: {error}") from error
         return cls(pool, place, limits, born)
 
@@ -174,7 +174,10 @@ def place_of(url: str) -> str:
     Raises:
         StoreError: it is no URL of PostgreSQL.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise StoreError(f"the address of the database cannot be read: {error}") from None
     if parts.scheme not in {"postgresql", "postgres"}:
         raise StoreError(f"{_scheme(url)} is no address of a PostgreSQL: write postgresql://user@host:5432/database")
     if "@" in parts.path + parts.query + parts.fragment or parts.netloc.count("@") > 1:

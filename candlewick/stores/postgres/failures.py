@@ -26,8 +26,8 @@ _AGAIN_TOO = {
 
 _SCHEMA = "its tables are missing or of another version: run `candlewick schema init` on it"
 _RIGHTS = (
-    "the role of the address may not do that: give it the rights of a writer, or name another role; tables and settings"
-    " of the schema are for its owner"
+    "the role of the address may not do that: give it the rights of a writer (to read, of a reader), or name another role;"
+    " tables and settings of the schema are for its owner"
 )
 _LOGIN = "user or password is wrong, or pg_hba.conf lets nobody in from here: check the address"
 _STAYS = {

@@ -119,7 +119,7 @@ def test_database_rolls_back_what_a_failed_user_left(database_url: str) -> None:
     [
         ("SELECT * FROM nowhere", False, "candlewick schema init"),
         ("SELECT nothing()", False, "candlewick schema init"),
-        ("SET LOCAL ROLE reader; CREATE TABLE made ()", False, "rights of a writer, or name another role; tables"),
+        ("SET LOCAL ROLE reader; CREATE TABLE made ()", False, "for its owner"),
         ("SET TRANSACTION READ ONLY; CREATE TABLE made ()", False, "name the primary"),
         ("SET LOCAL statement_timeout = 5; SELECT pg_sleep(9)", True, "took too long"),
         ("SELECT pg_terminate_backend(pg_backend_pid())", True, "administrator"),
@@ -157,6 +157,9 @@ def test_database_that_cannot_be_opened_says_why(postgres_server: PostgresServer
         f"{url}?sslmode=require": "sslmode",
         f"{url}?sslmode=verify-full&sslrootcert=/nowhere.pem": "no file",
         f"{url}?sslmode=sometimes": "sslmode",
+        "postgresql://bob:secret@127.0.0.1:99999/x": "port must be 0-65535",
+        "postgresql://bob:secret@127.0.0.1:many/x": "cannot be used",
+        "postgresql://bob:secret@[::1/x": "Invalid IPv6",
         "postgresql://bob:sec@ret@127.0.0.1/x": "%40",
         "postgresql://bob:secret/@127.0.0.1/x": "%2F",
         "mysql://bob:secret@127.0.0.1/x": "postgresql://",
