@@ -207,11 +207,11 @@ class GapHandler:
     async def _work(self, parts: Components) -> None:
         """Repair what is to be repaired; spans together that one look at the store finds."""
         while True:
-            series, spans = await self._todo.take()
-            for span in clustered(spans, CHUNK * series.interval.nominal):
-                async with self.slots.patient_place():
-                    with suppress(UsageError):  # a series in the log that the exchange does not know
-                        await self._backfill(parts, series, span, "found by a search")
+            async with self._todo.taken() as (series, spans):
+                for span in clustered(spans, CHUNK * series.interval.nominal):
+                    async with self.slots.patient_place():
+                        with suppress(UsageError):  # a series in the log that the exchange does not know
+                            await self._backfill(parts, series, span, "found by a search")
 
     async def _backfill(
         self, parts: Components, series: Series, span: Span, cause: str, detected_at: int | None = None
