@@ -239,8 +239,10 @@ def test_commit_of_who_is_gone_changes_nothing_later(schema_url: str, postgres_s
         asyncio.run(write(wire.url(schema_url), first))
         pieces = wire.passed - began
         asyncio.run(write(wire.url(schema_url), second))
-        for piece in range(pieces - 4, pieces + 1):  # the COMMIT is one of them
+        piece = pieces  # how many there are differs a little: what is sent at once may arrive as one
+        while len(wire.broken) < 4:  # from the end: the COMMIT is one of them
             cuts = iter([Cut(piece, Break.LATE, 0.5)])
+            piece -= 1
             wire.arm(lambda: next(cuts, None))  # noqa: B023 - called before the next round
             with suppress(OutputError):
                 asyncio.run(write(wire.url(schema_url), first))
@@ -249,7 +251,6 @@ def test_commit_of_who_is_gone_changes_nothing_later(schema_url: str, postgres_s
             wire.disarm()
             assert query(schema_url, "SELECT key FROM provenance UNION ALL SELECT reason FROM gap_reasons") == []
             assert positions_of(schema_url) == [msgspec.to_builtins(Position(3))]
-        assert len(wire.broken) >= 3
 
 
 @pytest.mark.usefixtures("small_loads")
