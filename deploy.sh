@@ -7,6 +7,8 @@ cd "$(dirname "$0")"
 source deploy/docker.sh
 
 readonly LEAST_DOCKER=20.10 LEAST_COMPOSE=2.20
+# shellcheck disable=SC2016  # a template of Docker's
+readonly HEALTH='{{if .State.Health}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{if .State.Running}} without a health check{{end}}{{end}}'
 readonly SECRETS=(DB_PASSWORD PGADMIN_DEFAULT_PASSWORD GRAFANA_ADMIN_PASSWORD CONTROL_TOKEN)
 readonly SECRET_LENGTH=32 SHORT=20
 
@@ -200,7 +202,7 @@ health() {
     local id
     id=$(compose ps --all --quiet "$1")
     [[ -n $id ]] || { printf 'not there' && return; }
-    "$DOCKER" inspect --format '{{if .State.Health}}{{.State.Health.Status}}{{else}}{{.State.Status}} without a health check{{end}}' "$id"
+    "$DOCKER" inspect --format "$HEALTH" "$id"
 }
 
 is_well() {

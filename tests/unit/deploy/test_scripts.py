@@ -12,7 +12,10 @@ import pytest
 from tests.unit.deploy.composed import ROOT, tool
 
 SERVICES = ("timescaledb", "feeder", "gap-handler", "pgadmin", "prometheus", "grafana")
-INSPECT_FEEDER = "inspect --format {{if .State.Health}}{{.State.Health.Status}}{{else}}{{.State.Status}} without a health check{{end}} feeder-id"
+INSPECT_FEEDER = (
+    "inspect --format {{if .State.Health}}{{.State.Health.Status}}{{else}}{{.State.Status}}"
+    "{{if .State.Running}} without a health check{{end}}{{end}} feeder-id"
+)
 SECRETS = ("DB_PASSWORD", "PGADMIN_DEFAULT_PASSWORD", "GRAFANA_ADMIN_PASSWORD", "CONTROL_TOKEN")
 
 
@@ -104,7 +107,7 @@ def test_order_of_a_deployment(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    "state", ["unhealthy", "starting", "running", "exited without a health check", "restarting without a health check"]
+    "state", ["unhealthy", "starting", "running", "created", "exited", "restarting without a health check"]
 )
 def test_only_healthy_is_healthy(machine: Machine, state: str) -> None:
     """A service that answers 503, or is merely there, is no success: its state and last lines are shown, exit code 1."""
