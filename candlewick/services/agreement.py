@@ -1,12 +1,13 @@
 """Whether the candles of higher intervals are those that the lower ones make; the exchange has days on which not."""
 
+from collections import defaultdict
 from math import isnan
 
 from candlewick.certificates.finding import Finding
 from candlewick.errors import StoreDamaged
-from candlewick.market import Series, Span, format_time
+from candlewick.market import Market, Series, Span, format_time
 from candlewick.reading.deriving import Derived, compare, find_lower
-from candlewick.stores.store import StoreReader
+from candlewick.stores.store import SeriesInfo, StoreReader
 
 MOST_NAMED = 20
 """Values of one series that are named; the others are counted."""
@@ -18,12 +19,16 @@ def compare_intervals(reader: StoreReader) -> list[Finding]:
     Candles of which a part is missing in the lower interval are left out, and series that cannot be read.
     """
     known = reader.series(counted=False)
+    of_symbol: dict[tuple[Market, str], list[SeriesInfo]] = defaultdict(list)
+    for info in known:
+        of_symbol[info.series[:2]].append(info)
     found: list[Finding] = []
     for info in known:
-        lower = find_lower(known, info.series) if info.rows else None
+        beside = of_symbol[info.series[:2]]
+        lower = find_lower(beside, info.series) if info.rows else None
         if lower is None or info.first is None or info.last is None:
             continue
-        held = next(one for one in known if one.series == lower)
+        held = next(one for one in beside if one.series == lower)
         if held.first is None or held.last is None:
             continue
         start, end = max(info.first, held.first), min(info.last, held.last) + 1

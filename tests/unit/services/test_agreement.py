@@ -1,13 +1,18 @@
 """Higher intervals held against lower ones."""
 
+from collections.abc import Sequence
+
 import numpy as np
+import pytest
 
 from candlewick.analysis.resample import resample
 from candlewick.certificates.encoding import COLUMNS
 from candlewick.market import HOUR, MINUTE, Interval, Series
+from candlewick.reading.deriving import find_lower
+from candlewick.services import agreement
 from candlewick.services.agreement import MOST_NAMED, compare_intervals
 from candlewick.stores.memory import MemoryStore
-from candlewick.stores.store import ROW, Rows, Source
+from candlewick.stores.store import ROW, Rows, SeriesInfo, Source
 from tests.unit.certificates.held import SERIES, T0, candles
 
 HOURS = Series.parse("spot:BTCUSDT:1h")
@@ -66,3 +71,20 @@ def test_candle_of_one_interval_alone_is_named_once() -> None:
     assert alone.span is not None
     assert alone.span.start == T0 + 4 * HOUR
     assert total.is_note
+
+
+def test_series_is_held_only_against_those_of_its_symbol(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of thousands of symbols is looked at beside itself, not beside all others."""
+    store, hours = both()
+    store.write(hours)
+    for at in range(20):
+        store.write(candles(store.number(Series.parse(f"spot:S{at}USDT:1h")), 3, Series.parse(f"spot:S{at}USDT:1h")))
+    looked_at = []
+
+    def counting(known: Sequence[SeriesInfo], series: Series) -> Series | None:
+        looked_at.append(len(known))
+        return find_lower(known, series)
+
+    monkeypatch.setattr(agreement, "find_lower", counting)
+    assert compare_intervals(store) == []
+    assert sorted(looked_at) == [1] * 20 + [2] * 2
