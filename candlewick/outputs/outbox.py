@@ -136,7 +136,7 @@ class Outbox:
             lag_s=0.0 if since is None else max(0.0, self._clock.monotonic() - since),
             written=self._output.written,
             refused=self._refused,
-            set_aside=len(self._refusals.now),
+            set_aside=len(self._refusals),
             retries=self._retries,
             pool_size=self._output.pool_size,
             snapshot=self._connected and self._in_snapshot,
@@ -325,7 +325,7 @@ class Outbox:
                 self._latency.observe_many(np.full(count, now - at))
 
     async def _set_aside(self, batch: Batch, refused: list[Refused]) -> None:
-        if not refused and not self._refusals.now:
+        if not refused and not self._refusals:
             return
         if changed := self._refusals.settle(batch, refused, self._clock.now()):
             await self._insist(self._store.set_states, changed)

@@ -32,32 +32,32 @@ class Aside(Struct, frozen=True):
 
 
 class Refusals:
-    """What one output refuses now, by key in the store."""
+    """What one output refuses now; the store keeps it, and here is only which rows and states that are."""
 
     def __init__(self, store: StoreReader, output: str) -> None:
         self._store = store
         self._prefix = f"refused:{output}:"
-        self.now: dict[str, Aside] = {}
+        self._rows: dict[str, set[int]] = {}
+        self._states: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._states) + sum(map(len, self._rows.values()))
 
     def load(self) -> None:
-        """Become what the store remembers."""
-        found = self._store.states(self._prefix)
-        self.now = {key: msgspec.json.decode(value, type=Aside) for key, value in found.items()}
+        """Become what the store remembers, at once: others may ask how much it is meanwhile."""
+        rows: dict[str, set[int]] = {}
+        states: set[str] = set()
+        for value in self._store.states(self._prefix).values():
+            _note(msgspec.json.decode(value, type=Aside), rows, states)
+        self._rows, self._states = rows, states
 
     def again(self, position: Position, most: int) -> list[Batch]:
         """What was refused, as it stands by now, to be tried once more; nothing of it moves the position."""
-        rows: dict[Series, list[Rows]] = {}
-        states: dict[str, bytes | None] = {}
-        for one in self.now.values():
-            if one.state:
-                states[one.state] = self._store.state(one.state)
-            else:
-                series = Series.parse(one.series)
-                rows.setdefault(series, []).append(self._store.read(series, one.open_time, one.open_time + 1))
+        states = {key: self._store.state(key) for key in self._states}
         batches = [Batch(_NO_ROWS, {}, {}, states, position, fresh=False)] if states else []
-        for series, found in rows.items():
-            held = np.concatenate(found)
-            held = held[np.argsort(held["open_time"])]
+        for name, times in self._rows.items():
+            series = Series.parse(name)
+            held = np.concatenate([self._store.read(series, time, time + 1) for time in sorted(times)])
             for first in range(0, len(held), most):
                 part = held[first : first + most]
                 names = {int(part["series"][0]): series}
@@ -66,31 +66,26 @@ class Refusals:
 
     def settle(self, batch: Batch, refused: Sequence[Refused], now: int) -> dict[str, bytes | None]:
         """Take note of what became of a batch; returns the states the store is to keep, or forget."""
-        changed: dict[str, bytes | None] = {}
-        for key in self._taken(batch) if self.now else ():
-            del self.now[key]
-            changed[key] = None
+        changed: dict[str, bytes | None] = dict.fromkeys(self._taken(batch))
         for one in refused:
             key, aside = self._aside(batch, one, now)
-            self.now[key] = aside
+            _note(aside, self._rows, self._states)
             changed[key] = msgspec.json.encode(aside)
         return changed
 
     def _taken(self, batch: Batch) -> list[str]:
-        """Keys of what was refused before and is in this batch."""
-        held = {}
+        """Forget what was refused before and is in this batch; the keys of that in the store."""
+        states = self._states.intersection(batch.states)
+        self._states -= states
+        keys = [f"{self._prefix}{_STATE}{one}" for one in states]
         for number, series in batch.series.items():
-            held[str(series)] = batch.rows["open_time"][batch.rows["series"] == number]
-        keys = []
-        for key, one in self.now.items():
-            if one.state:
-                if one.state in batch.states:
-                    keys.append(key)
-            elif one.series in held:
-                times = held[one.series]
-                at = int(np.searchsorted(times, one.open_time))
-                if at < len(times) and times[at] == one.open_time:
-                    keys.append(key)
+            if (refused := self._rows.get(name := str(series))) is None:
+                continue
+            times = refused.intersection(batch.rows["open_time"][batch.rows["series"] == number].tolist())
+            keys += [f"{self._prefix}{name}:{time}" for time in times]
+            refused -= times
+            if not refused:
+                del self._rows[name]
         return keys
 
     def _aside(self, batch: Batch, one: Refused, now: int) -> tuple[str, Aside]:
@@ -100,6 +95,13 @@ class Refusals:
         series, open_time = str(batch.series[int(row["series"][0])]), int(row["open_time"][0])
         text = base64.b64encode(row.tobytes()).decode("ascii")
         return f"{self._prefix}{series}:{open_time}", Aside(one.words, now, series, open_time, text)
+
+
+def _note(one: Aside, rows: dict[str, set[int]], states: set[str]) -> None:
+    if one.state:
+        states.add(one.state)
+    else:
+        rows.setdefault(one.series, set()).add(one.open_time)
 
 
 def named(refused: Refused, batch: Batch) -> str:
