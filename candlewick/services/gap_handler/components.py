@@ -56,14 +56,15 @@ def assemble(store: Store, around: Surroundings) -> Components:
         around.client, recorder, book, clock=clock, tell=tell, timeout_s=settings.backfill_timeout_seconds,
         on_later=lambda series, span: todo.add(series, [span]),
     )  # fmt: skip
-    scan = Scan(
-        recorder, book, backfiller, clock=clock, market=settings.market, wanted=around.followed.named,
-        every_s=settings.backfill_check_interval_s, late_s=settings.gap_detection_threshold, request=todo.add,
-    )  # fmt: skip
     historical = HistoricalJob(
         recorder, book, backfiller, _historian(store, around), clock=clock, market=settings.market,
         wanted=around.followed.all, chunk_days=settings.historical_chunk_days, place=around.slots.patient_place,
         months=min(settings.historical_retention_months, settings.candles_retention_months or 1200),
+    )  # fmt: skip
+    scan = Scan(
+        recorder, book, backfiller, clock=clock, market=settings.market, wanted=around.followed.named,
+        every_s=settings.backfill_check_interval_s, late_s=settings.gap_detection_threshold, request=todo.add,
+        unfilled=historical.unfilled,
     )  # fmt: skip
     return Components(store, recorder, backfiller, scan, historical)
 

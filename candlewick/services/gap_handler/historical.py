@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 import msgspec
 
 from candlewick.clock import Clock
-from candlewick.errors import StoreDamaged, StoreDown, UsageError
+from candlewick.errors import ExchangeError, StoreDamaged, StoreDown, UsageError
 from candlewick.integrity.spans import join
 from candlewick.market import DAY, MINUTE, Market, Series, Span
 from candlewick.services.gap_handler.backfill import Backfiller
@@ -80,6 +80,19 @@ class HistoricalJob:
             StoreDown: the database does not answer.
         """
         return (await self.state()).is_running and await self._take(self._is_left)
+
+    async def unfilled(self) -> tuple[frozenset[Series], list[Span]]:
+        """The series and the spans of a job under way that it has yet to look through: holes there are its own.
+
+        Raises:
+            StoreDown: the database does not answer.
+        """
+        try:
+            state = await self.state()
+            wanted = frozenset(await self._wanted() if state.is_running else ())
+        except (StoreDamaged, ExchangeError, UsageError):  # then nobody works at it
+            return frozenset(), []
+        return wanted, [chunk(state, one) for one in range(chunks_total(state)) if one not in state.done]
 
     async def work(self) -> None:
         """Do what is left of the job that `begin` or `resume` gave.

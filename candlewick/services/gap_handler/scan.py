@@ -3,10 +3,11 @@
 Of all gap handlers at a database one searches at a time, and only when nobody has for a while.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from candlewick.clock import SECOND, Clock
 from candlewick.integrity.gaps import missing_spans
+from candlewick.integrity.spans import without
 from candlewick.market import Market, Series, Span
 from candlewick.services.gap_handler.backfill import Backfiller
 from candlewick.services.gap_handler.book import Book
@@ -27,11 +28,15 @@ class Scan:
     def __init__(
         self, recorder: SharedRecorder, book: Book, backfiller: Backfiller, *, clock: Clock, market: Market,
         wanted: Sequence[Series], every_s: float, late_s: float, request: Callable[[Series, Sequence[Span]], None],
+        unfilled: Callable[[], Awaitable[tuple[frozenset[Series], list[Span]]]],
     ) -> None:  # fmt: skip
-        """`wanted` are watched to their very end, where a candle is missing that should have come `late_s` ago."""
+        """`wanted` are watched to their very end, where a candle is missing that should have come `late_s` ago.
+
+        `unfilled`: series, and the spans of them that somebody is about to fill anyway.
+        """
         self._recorder, self._book, self._backfiller, self._clock = recorder, book, backfiller, clock
         self._market, self._wanted, self._every_s, self._late_s = market, frozenset(wanted), every_s, late_s
-        self._request = request
+        self._request, self._unfilled = request, unfilled
         self._key = f"gap_handler:scanned:{market}"
         self.scanned_at: int | None = None
         """When the last search ended, whoever made it."""
@@ -60,10 +65,15 @@ class Scan:
 
     async def search(self) -> None:
         """Log every hole and have it repaired; resolve what is accounted for, and ask again for what is not."""
+        being_filled, unfilled = await self._unfilled()
         for info in await self._recorder.on_store(self._recorder.store.series):
             if info.series.market != self._market or info.first is None:
                 continue
-            if holes := await self._recorder.on_store(self._holes, info):
+            holes = await self._recorder.on_store(self._holes, info)
+            if info.series in being_filled:
+                ceil = info.series.interval.ceil
+                holes = without(holes, [Span(ceil(one.start), ceil(one.end)) for one in unfilled])
+            if holes:
                 await self._backfiller.log(info.series, holes, "found by a search")
                 self._request(info.series, holes)
         await self._look_after_rows()

@@ -11,7 +11,7 @@ from candlewick.errors import StoreError
 from candlewick.events import Event
 from candlewick.integrity.rules import Broken
 from candlewick.market import Series
-from candlewick.services.recorder import Recorder
+from candlewick.services.recorder import MOST_ASIDE, Recorder
 from candlewick.stores.postgres.failures import is_rows_fault
 from candlewick.stores.store import Quarantined, Rows, Source, Store, WriteResult
 
@@ -31,6 +31,7 @@ class SharedRecorder(Recorder):
         super().__init__(store, [], clock=clock, tell=tell, on_rejected=lambda _: None)
         self._timed = timed
         self._refused: list[tuple[Rows, str]] = []
+        self._kept_aside: set[tuple[int, int]] = set()
         self.refusals: dict[Series, str] = {}
         """By series, the database's last words about a row that it does not take."""
 
@@ -87,8 +88,12 @@ class SharedRecorder(Recorder):
         for row, words in self._refused:
             series, source = self._series[int(row["series"][0])], Source(int(row["source"][0])).name.lower()
             self.refusals[series] = words
-            text = f"{words} {row[0].tolist()!r}".encode()
-            self.keep_aside(Quarantined(str(series), REFUSED, source, self._clock.now(), text))
+            if (
+                key := (int(row["series"][0]), int(row["open_time"][0]))
+            ) not in self._kept_aside:  # it is asked for again
+                self._kept_aside = {*self._kept_aside, key} if len(self._kept_aside) < MOST_ASIDE else {key}
+                text = f"{words} {row[0].tolist()!r}".encode()
+                self.keep_aside(Quarantined(str(series), REFUSED, source, self._clock.now(), text))
             same = (rows["series"] == row["series"]) & (rows["open_time"] == row["open_time"])
             broken = [*broken, *(Broken(int(index), REFUSED) for index in np.flatnonzero(same))]
         super()._settle(result, rows, broken, pages)

@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import msgspec
+
 from candlewick.errors import ExchangeError, Unreachable
 from candlewick.market import DAY, HOUR, MINUTE, Interval, Market, Series
+from candlewick.services.gap_handler.results import Historical
 from candlewick.services.schema import months_before
 from candlewick.stores.store import Source
-from tests.integration.gap_handler.town import START, Office, Town, visit
+from tests.integration.gap_handler.town import START, Office, Town, minute, visit
 
 CHUNKS = 5
 WAN = Series(Market.SPOT, "WANUSDT", Interval("1h"))
@@ -97,6 +100,27 @@ def test_candles_of_a_chunk_that_was_broken_off_are_counted(shared_url: str) -> 
             state = await finished(office)
             assert (state["chunks_completed"], state["last_error"]) == (CHUNKS, None)
             assert state["candles_recovered"] == sum(info.rows for info in town.store.series()) == 2 * 31 * 24
+
+    visit(shared_url, story, speed=20.0)
+
+
+def test_search_leaves_to_history_what_is_its_own(shared_url: str) -> None:
+    """What a job under way has yet to fill is no gap that a search logs, or has repaired by REST; what it has done is."""
+
+    async def story(town: Town) -> None:
+        end = START - START % MINUTE
+        start = months_before(end, 1)
+        job = Historical(is_running=True, started_at=START, start=start, end=end, done=(0, 1))
+        hour = (START - START % HOUR) // MINUTE * MINUTE
+        town.keep(WAN, [(hour - minute(0)) // MINUTE - 60 * n for n in (28 * 24, 5, 4, 3, 2, 1)])
+        town.store.set_state("gap_handler:historical:spot", msgspec.json.encode(job))
+        async with town.handler(searches=True, **MONTH) as office:
+            rows = await office.when(town.rows, bool)
+            state = await finished(office)
+            assert state["chunks_completed"] == CHUNKS
+            (found,) = [row for row in await town.rows() if row[0] == "gap_detected"]
+            first = WAN.interval.ceil(start + 14 * DAY)
+            assert (found[2], found[3]) == (rows[0][2], (first - minute(0)) // MINUTE)
 
     visit(shared_url, story, speed=20.0)
 
