@@ -145,6 +145,8 @@ def _read_store(text: str) -> str:
     known = scheme in {"lmdb", "memory", "postgresql", "postgres"}
     if text and (not sign or not known or (not rest and scheme != "memory")):
         raise ValueError(text)
+    if scheme.startswith("postgres"):
+        urlsplit(text)  # a ValueError where brackets of a host do not match
     return text
 
 

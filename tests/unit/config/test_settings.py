@@ -128,6 +128,7 @@ def test_symbols_are_normalised_and_patterns_kept() -> None:
         ({"BINANCE_API_URL": "http://x:port"}, ["BINANCE_API_URL", "https:// or http://"]),
         ({"STORE": "mysql://x"}, ["STORE", "lmdb:///path"]),
         ({"STORE": "/var/lib/candles"}, ["STORE", "lmdb:///path"]),
+        ({"STORE": "postgresql://u@[::1/db"}, ["STORE", "lmdb:///path"]),
         ({"HISTORY_START": "yesterday"}, ["HISTORY_START", "2024-01-31"]),
         ({"LOG_LEVEL": "loud"}, ["LOG_LEVEL", "debug, info, warn or error"]),
         ({"HISTORICAL_BACKFILL_ENABLED": "maybe"}, ["HISTORICAL_BACKFILL_ENABLED", "true or false"]),
@@ -210,7 +211,11 @@ def test_secrets_are_masked_wherever_settings_are_shown() -> None:
     environment["REDIS_URL"] = f"redis://:{secret}@h"
     shown = settings(environment)
     texts = [repr(shown), *(row.shown(shown) for row in ROWS)]
-    for broken in ({"STORE": f"postgresql:/u:{secret}@h"}, {"DB_PASSWORD": secret, "POSTGRES_PASSWORD": "other"}):
+    for broken in (
+        {"STORE": f"postgresql:/u:{secret}@h"},
+        {"STORE": f"postgresql://u:{secret}@[::1/d"},
+        {"DB_PASSWORD": secret, "POSTGRES_PASSWORD": "other"},
+    ):
         with pytest.raises(ConfigError) as caught:
             settings(broken)
         texts.append(str(caught.value))
