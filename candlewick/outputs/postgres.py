@@ -255,9 +255,12 @@ class PostgresOutput:
         try:
             with explained(self.location):
                 yield self._connection
-        except BaseException:
+        except BaseException as error:
             with suppress(StoreError):  # what went wrong first counts, a cancellation above all
                 await self._let_go()
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # a transaction that cannot be ended any more hides it
+                raise asyncio.CancelledError from error
             raise
 
     async def _let_go(self) -> None:

@@ -146,14 +146,17 @@ def test_two_hundred_cuts_lose_nothing(
     assert broken.total() == 15
 
 
-def test_stop_is_a_stop_while_the_wire_breaks(schema_url: str, postgres_server: PostgresServer) -> None:
+@pytest.mark.parametrize("first", [True, False], ids=["in a transaction", "in one statement"])
+def test_stop_is_a_stop_while_the_wire_breaks(schema_url: str, postgres_server: PostgresServer, *, first: bool) -> None:
     """A write that is given up while its connection is lost is given up, and no failure that is worth another attempt."""
     store = MemoryStore()
-    rows = Story(1).candles(store, MINUTES, [1], Source.LIVE)
+    before, rows = (Story(1).candles(store, MINUTES, [slot], Source.LIVE) for slot in (0, 1))
 
     async def stop_and_break(wire: Wire, pieces: int) -> None:
         output = MortalOutput(wire.url(schema_url), clock=SystemClock(), limits=Limits(wait_s=0.5))
         await output.open(store.identity())
+        if not first:
+            await output.write(Batch(before, {0: MINUTES}, {}, {}, Position(0), fresh=False))
         other = await asyncpg.connect(schema_url)
         async with other.transaction():
             await other.execute("LOCK TABLE candles")
