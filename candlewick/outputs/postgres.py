@@ -166,7 +166,7 @@ class PostgresOutput:
         self._require(self._at == await connection.fetchval(f"{POSITION} FOR UPDATE", self._identity, self.name))
         refused = await self._write_rows(connection, batch.rows, batch.series, merge_fresh if batch.fresh else merge)
         for series, absences in batch.absences.items():
-            await queries.replace_absences(connection, series, absences)
+            await queries.replace_absences(connection, series, absences, self._identity)
         refused += await self._write_states(connection, batch.states)
         for one in refused:
             await self._log(connection, one, batch.series)

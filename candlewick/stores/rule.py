@@ -1,5 +1,6 @@
 """The write rule: what becomes of a row that arrives, given the row that is held. Pure; both stores follow it."""
 
+from collections import deque
 from collections.abc import Sequence
 from enum import IntEnum
 from itertools import pairwise
@@ -9,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from candlewick.errors import UsageError
-from candlewick.stores.store import ROW, Absence, Rows, Source, WriteResult
+from candlewick.market import Span
+from candlewick.stores.store import FINAL_REASONS, ROW, Absence, Rows, Source, WriteResult
 
 Outcomes: TypeAlias = npt.NDArray[np.uint8]
 
@@ -168,6 +170,25 @@ def in_order(absences: Sequence[Absence]) -> list[Absence]:
         if after.span.start < before.span.end:
             raise UsageError(f"absences overlap: {before.span} and {after.span}")
     return ordered
+
+
+def disjoint(absences: Sequence[Absence]) -> list[Absence]:
+    """Absences that several recorded, by time and none over another: what is final counts, then what begins first."""
+    ordered = sorted(absences, key=lambda absence: absence.span)
+    if all(before.span.end <= after.span.start for before, after in pairwise(ordered)):
+        return ordered
+    edges = sorted({edge for one in ordered for edge in one.span})
+    coming, open_, parts = deque(ordered), list[Absence](), list[tuple[Absence, Span]]()
+    for start, end in pairwise(edges):
+        while coming and coming[0].span.start <= start:
+            open_.append(coming.popleft())
+        open_ = [one for one in open_ if one.span.end > start]
+        if not open_:
+            continue
+        best = min(open_, key=lambda one: one.reason not in FINAL_REASONS)  # the first of its kind began first
+        is_same = bool(parts) and parts[-1][0] is best
+        parts.append((best, Span(parts.pop()[1].start if is_same else start, end)))
+    return [Absence(span, one.reason, one.evidence) for one, span in parts]
 
 
 def layout(columns: Sequence[str] | None) -> np.dtype[np.void]:

@@ -3,7 +3,7 @@
 Each question takes a connection and leaves its transaction alone. Times go in and come out as int64 microseconds UTC.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -12,10 +12,14 @@ import numpy.typing as npt
 
 from candlewick.errors import StoreDamaged, UsageError
 from candlewick.market import Interval, Market, Series, Span
+from candlewick.stores import rule
 from candlewick.stores.postgres.copied import FIELDS, Copied, selected
 from candlewick.stores.store import Absence, Quarantined, Reason, SeriesInfo
 
 Columns: TypeAlias = dict[str, npt.NDArray[Any]]
+
+HERE = ""
+"""Who records what is written into the database itself, and not brought from a store."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -69,6 +73,16 @@ LEFT JOIN LATERAL (
     ORDER BY time DESC LIMIT 1
 ) AS latest ON true
 ORDER BY number, market, symbol, interval"""
+
+_ADD_REASONS = """
+INSERT INTO gap_reasons (market, symbol, interval, recorded_by, gap_start, gap_end, reason, evidence)
+SELECT $1, $2, $3, $4, given.*
+FROM unnest($5::timestamptz[], $6::timestamptz[], $7::text[], $8::text[]) AS given (gap_start, gap_end, reason, evidence)
+WHERE $4 <> '' OR NOT EXISTS (
+    SELECT FROM gap_reasons AS o
+    WHERE o.market = $1 AND o.symbol = $2 AND o.interval = $3 AND o.recorded_by <> $4 AND o.reason = given.reason
+    AND o.evidence = given.evidence AND o.gap_start <= given.gap_start AND o.gap_end >= given.gap_end
+)"""
 
 
 def to_datetime(time: int) -> datetime:
@@ -164,7 +178,7 @@ async def revisions(connection: asyncpg.Connection, series: Series) -> Columns:
 
 
 async def absences(connection: asyncpg.Connection, series: Series) -> list[Absence]:
-    """Recorded reasons, by time.
+    """Recorded reasons, by time; what several recorded about the same times only once.
 
     Raises:
         StoreDamaged: a reason is none.
@@ -174,22 +188,26 @@ async def absences(connection: asyncpg.Connection, series: Series) -> list[Absen
         *_key(series),
     )
     try:
-        return [Absence(Span(to_time(row[0]), to_time(row[1])), Reason(row[2]), row[3]) for row in rows]
+        found = [Absence(Span(to_time(row[0]), to_time(row[1])), Reason(row[2]), row[3]) for row in rows]
     except ValueError as error:
         raise StoreDamaged(f"gap_reasons has a reason for {series} that is none ({error}): correct that row") from None
+    return rule.disjoint(found)
 
 
-async def replace_absences(connection: asyncpg.Connection, series: Series, reasons: Iterable[Absence]) -> None:
-    """Replace all recorded reasons of a series."""
-    await connection.execute(f"DELETE FROM gap_reasons WHERE {_OF_SERIES}", *_key(series))  # noqa: S608 - of constants
-    await connection.executemany(
-        "INSERT INTO gap_reasons (market, symbol, interval, gap_start, gap_end, reason, evidence) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        [
-            (*_key(series), to_datetime(one.span.start), to_datetime(one.span.end), one.reason.value, one.evidence)
-            for one in reasons
-        ],
-    )
+async def replace_absences(
+    connection: asyncpg.Connection, series: Series, reasons: Collection[Absence], recorded_by: str = HERE
+) -> None:
+    """Replace all reasons of a series that `recorded_by` recorded, and nobody else's.
+
+    Whoever works on the database itself reads everybody's and writes them back with its own: those of others stay theirs.
+    """
+    who = (*_key(series), recorded_by)
+    await connection.execute(f"DELETE FROM gap_reasons WHERE {_OF_SERIES} AND recorded_by = $4", *who)  # noqa: S608 - of constants
+    await connection.execute(
+        _ADD_REASONS, *who,
+        [to_datetime(one.span.start) for one in reasons], [to_datetime(one.span.end) for one in reasons],
+        [one.reason.value for one in reasons], [one.evidence for one in reasons],
+    )  # fmt: skip
 
 
 async def quarantined(connection: asyncpg.Connection, limit: int) -> list[Quarantined]:

@@ -158,6 +158,10 @@ def test_get_candles_with_gaps_has_a_row_for_every_minute(each_url: str) -> None
             "INSERT INTO gap_reasons VALUES ('spot', 'BTCUSDT', '1m', $1, $2, 'exchange_outage', '{}')",
             START + MINUTE, START + 2 * MINUTE,
         )  # fmt: skip
+        await connection.execute(  # of somebody else, who does not know yet
+            "INSERT INTO gap_reasons VALUES ('spot', 'BTCUSDT', '1m', $1, $2, 'pending', '{}', 'a store')",
+            START + MINUTE, START + 2 * MINUTE,
+        )  # fmt: skip
 
     asked(each_url, ask)
     rows = fetched(

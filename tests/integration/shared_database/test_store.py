@@ -17,8 +17,11 @@ import asyncpg
 import numpy as np
 import pytest
 
+from candlewick.clock import SystemClock
 from candlewick.errors import StoreDown, StoreError, UsageError
 from candlewick.market import DAY, MINUTE, Interval, Market, Series, Span
+from candlewick.outputs.output import Batch, Position
+from candlewick.outputs.postgres import PostgresOutput
 from candlewick.stores import open_store
 from candlewick.stores.postgres.store import PostgresReader, PostgresStore
 from candlewick.stores.store import Absence, ChangeRange, Reason, Rows, Source
@@ -251,6 +254,38 @@ def test_words_of_others_are_found_out(schema_url: str, store: PostgresStore) ->
     execute(schema_url, "INSERT INTO series (number, market, symbol, interval) VALUES (9, 'moon', 'BTCUSDT', '1m')")
     with pytest.raises(StoreError, match="moon:BTCUSDT:1m, which is no series"):
         store.series()
+
+
+def test_feeder_and_gap_handler_keep_each_other_s_reasons(schema_url: str, store: PostgresStore) -> None:
+    """What one of them records is replaced by itself alone; where both know something, what is final counts."""
+
+    def absence(first: int, end: int, reason: Reason, who: str) -> Absence:
+        return Absence(Span(T0 + first * MINUTE, T0 + end * MINUTE), reason, f'{{"asked": "{who}"}}')
+
+    def feed(*absences: Absence) -> None:
+        async def write() -> None:
+            output = PostgresOutput(schema_url, clock=SystemClock())
+            position = await output.open("a store")
+            sequence = 1 if position is None else position.sequence + 1
+            await output.write(Batch(minutes(store, 0), {}, {MINUTES: absences}, {}, Position(sequence), fresh=False))
+            await output.close()
+
+        asyncio.run(write())
+
+    fed, unsure = absence(0, 5, Reason.DELISTED, "feeder"), absence(20, 30, Reason.PENDING, "feeder")
+    proved = absence(22, 40, Reason.EXCHANGE_OUTAGE, "gap handler")
+    feed(fed, unsure)
+    assert store.absences(MINUTES) == [fed, unsure]
+    store.set_absences(
+        MINUTES, [fed, absence(20, 22, Reason.PENDING, "feeder"), proved]
+    )  # as it read them, and its own
+    assert store.absences(MINUTES) == [fed, absence(20, 22, Reason.PENDING, "feeder"), proved]
+    feed(fed)
+    assert store.absences(MINUTES) == [fed, proved]
+    feed()
+    assert store.absences(MINUTES) == [proved]
+    store.set_absences(MINUTES, [])
+    assert store.absences(MINUTES) == []
 
 
 def test_names_are_not_statements(schema_url: str, store: PostgresStore) -> None:

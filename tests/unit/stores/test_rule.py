@@ -68,6 +68,24 @@ def test_newest_per_time_keeps_the_last() -> None:
     assert rule.newest_per_time(rows_of((0, 7), (0, 3), (0, 7), (0, 3)))["trades"].tolist() == [3, 2]
 
 
+def test_absences_of_several_are_disjoint() -> None:
+    """What is final counts before what is pending, then what begins first; what is left of the others stays theirs."""
+
+    def one(start: int, end: int, reason: Reason, evidence: str) -> Absence:
+        return Absence(Span(start, end), reason, evidence)
+
+    pending, outage, gone = Reason.PENDING, Reason.EXCHANGE_OUTAGE, Reason.DELISTED
+    apart = [one(5, 9, gone, "a"), one(1, 5, pending, "b")]
+    assert rule.disjoint(apart) == apart[::-1]
+    assert rule.disjoint([]) == []
+    mixed = [one(0, 30, pending, "a"), one(10, 15, outage, "b"), one(12, 20, gone, "c"), one(25, 40, pending, "d")]
+    assert rule.disjoint(mixed) == [
+        one(0, 10, pending, "a"), one(10, 15, outage, "b"), one(15, 20, gone, "c"), one(20, 30, pending, "a"),
+        one(30, 40, pending, "d"),
+    ]  # fmt: skip
+    assert rule.disjoint([one(1, 5, outage, "a"), one(1, 5, outage, "b")]) == [one(1, 5, outage, "a")]
+
+
 def test_absences_that_touch_do_not_overlap() -> None:
     """Spans are half-open."""
     spans = [Absence(Span(5, 9), Reason.DELISTED, ""), Absence(Span(1, 5), Reason.PENDING, "")]
