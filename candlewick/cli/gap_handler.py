@@ -3,6 +3,7 @@
 import argparse
 
 from candlewick import config
+from candlewick.cli.run import heed_sigterm
 from candlewick.config import Settings
 
 HELP = "repair gaps in the shared database, on request (port 9000) and on its own, until SIGTERM or Ctrl-C"
@@ -19,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     """See `Command.execute`."""
     settings: Settings = config.load(args.config, {"http_host": args.host, "gap_handler_port": args.port}).settings
+    heed_sigterm()
     import asyncio
 
     from candlewick.services.gap_handler import service

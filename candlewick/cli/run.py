@@ -20,10 +20,14 @@ def execute(args: argparse.Namespace) -> int:
     return follow(settings_of(args))
 
 
+def heed_sigterm() -> None:
+    """End at SIGTERM until the event loop listens, which takes a second: a container's first process is deaf otherwise."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
+
 def follow(settings: Settings, *, feeds: bool = False) -> int:
     """Run until told to stop; `feeds`: into the shared database, as a feeder."""
-    # Until the run itself listens to it, which takes a second: a container's first process is deaf to it otherwise.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    heed_sigterm()
     import asyncio
 
     from candlewick.services import supervisor

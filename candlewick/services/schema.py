@@ -45,7 +45,8 @@ async def prepare(url: str, options: SchemaOptions, application: str) -> None:
                 try:
                     await require_schema(connection)
                 except StoreError as missing:
-                    raise StoreError(f"{refused}; {missing}") from refused
+                    words = {str(refused): None, str(missing): None}  # which may be the same
+                    raise StoreError("; ".join(words)) from refused
     finally:
         await database.close()
 

@@ -19,9 +19,7 @@ def refusal(token: str, remote: str | None, headers: Mapping[str, str]) -> tuple
         return 403, "without CONTROL_TOKEN this call is taken from this machine only: set CONTROL_TOKEN and send it"
     # A page of any web site can make a browser on this machine call; its Origin, or the name it came by, gives it away.
     origin = headers.get("Origin")
-    if (origin is not None and not _is_local_name(urlsplit(origin).hostname)) or not _is_local_name(
-        urlsplit(f"//{headers.get('Host', '')}").hostname
-    ):
+    if (origin is not None and not _is_local(origin)) or not _is_local(f"//{headers.get('Host', '')}"):
         return 403, "without CONTROL_TOKEN this call is not taken from web pages: set CONTROL_TOKEN and send it"
     return None
 
@@ -35,5 +33,9 @@ def _is_loopback(remote: str | None) -> bool:
     return bool((mapped or address).is_loopback)
 
 
-def _is_local_name(host: str | None) -> bool:
+def _is_local(address: str) -> bool:
+    try:
+        host = urlsplit(address).hostname
+    except ValueError:  # brackets that do not match
+        return False
     return host == "localhost" or _is_loopback(host)

@@ -1,4 +1,4 @@
-"""`candlewick run` and `candlewick feeder`: that they end well whenever they are told to."""
+"""`candlewick run`, `feeder` and `gap-handler`: that they end well whenever they are told to."""
 
 import subprocess
 import sys
@@ -12,17 +12,18 @@ TOLD_EARLY = """
 import asyncio, os, signal, sys
 from candlewick.cli import main
 from candlewick.services import supervisor
+from candlewick.services.gap_handler import service
 
 async def run(*_, **__):
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.Event().wait()
 
-supervisor.run = run
+supervisor.run = service.run = run
 sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("name", ["run", "feeder"])
+@pytest.mark.parametrize("name", ["run", "feeder", "gap-handler"])
 def test_sigterm_before_anything_runs_ends_it_with_0(tmp_path: Path, name: str) -> None:
     """A stop in the first second, before anything was received, is one like any other."""
     done = subprocess.run(
