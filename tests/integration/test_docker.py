@@ -24,6 +24,7 @@ OURS = ("timescaledb", "feeder", "gap-handler")
 OVERRIDE = """
 services:
   feeder:
+    build: {network: host}
     depends_on:
       exchange: {condition: service_started}
   exchange:
@@ -34,16 +35,23 @@ services:
 """
 
 
+FILES = (
+    "deploy.sh", "cleanup.sh", "docker-compose.yml", ".env.example", "Dockerfile", ".dockerignore", "pyproject.toml",
+    "constraints.txt", "hatch_build.py", "README.md", "LICENSE",
+)  # fmt: skip
+
+
 class Deployment:
-    """A checkout of what deploy.sh needs, with an engine that has the images."""
+    """A checkout of what deploy.sh needs, with an engine that has the layers of the images."""
 
     def __init__(self, engine: Engine, folder: Path) -> None:
         self.engine = engine
         self.folder = folder
         folder.mkdir()
-        for name in ("deploy.sh", "cleanup.sh", "docker-compose.yml", ".env.example"):
+        for name in FILES:
             shutil.copy(ROOT / name, folder)
-        shutil.copytree(ROOT / "deploy", folder / "deploy")
+        for name in ("deploy", "candlewick"):
+            shutil.copytree(ROOT / name, folder / name)
         (folder / "docker-compose.override.yml").write_text(OVERRIDE)
         self.said = ""
         self.ports = {name: free_port() for name in ("TIMESCALEDB_PORT", "FEEDER_PORT", "GAP_HANDLER_PORT")}
@@ -99,9 +107,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def deployment(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """The services as deploy.sh has started them."""
+    """The services as deploy.sh has built and started them."""
     deployment = Deployment(engine, tmp_path_factory.mktemp("deployed") / "checkout")
-    done = deployment.script("deploy.sh", "--no-build", *OURS)
+    done = deployment.script("deploy.sh", *OURS)
     try:
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         deployment.said = done.stdout + done.stderr
