@@ -35,13 +35,22 @@ class JsonFormatter(logging.Formatter):
         return msgspec.json.encode(line, enc_hook=str).decode()
 
 
+def _is_worth_a_line(record: logging.LogRecord) -> bool:
+    """Not what anybody who connects could fill the log with: requests that are not HTTP, each with its traceback."""
+    error = record.exc_info[0] if record.exc_info else None
+    return error is None or not error.__module__.startswith("aiohttp.http_exceptions")
+
+
 def start_logging(level: LogLevel, stream: IO[str] | None = None) -> logging.Logger:
     """Send every log line of this process, libraries' too, to `stream` (stderr); returns Candlewick's own logger."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter())
+    handler.addFilter(_is_worth_a_line)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+    # Its pool warns, with a traceback, of every attempt to connect to a database that is down: outputs and stores tell that.
+    logging.getLogger("asyncpg").setLevel(logging.ERROR)
     own = logging.getLogger("candlewick")
     own.setLevel(LEVELS[level])
     return own
