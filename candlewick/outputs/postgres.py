@@ -153,12 +153,8 @@ class PostgresOutput:
                 await copy(connection, batch.rows, batch.series, "candles")
                 self._require(await connection.fetchval(MOVE_POSITION, *moving))
                 await transaction.commit()
-        except (
-            asyncpg.PostgresError,
-            UsageError,
-            StoreDown,
-        ):  # any other failure ends the connection, which waits for nobody
-            await transaction.rollback()
+        except (asyncpg.PostgresError, UsageError, StoreDown):
+            await transaction.rollback()  # any other failure ends the connection, which waits for nobody
             raise
 
     async def _write_all(self, connection: asyncpg.Connection, batch: Batch, position: str) -> list[Refused]:

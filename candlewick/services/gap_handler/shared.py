@@ -86,12 +86,13 @@ class SharedRecorder(Recorder):
     def _settle(self, result: WriteResult, rows: Rows, broken: list[Broken], pages: list[Any]) -> None:
         """What the database refused is treated as what broke a rule: it stays missing, and is no absence."""
         for row, words in self._refused:
-            series, source = self._series[int(row["series"][0])], Source(int(row["source"][0])).name.lower()
+            key = number, _ = int(row["series"][0]), int(row["open_time"][0])
+            series, source = self._series[number], Source(int(row["source"][0])).name.lower()
             self.refusals[series] = words
-            if (
-                key := (int(row["series"][0]), int(row["open_time"][0]))
-            ) not in self._kept_aside:  # it is asked for again
-                self._kept_aside = {*self._kept_aside, key} if len(self._kept_aside) < MOST_ASIDE else {key}
+            if key not in self._kept_aside:  # it is asked for again and again
+                if len(self._kept_aside) == MOST_ASIDE:
+                    self._kept_aside.clear()
+                self._kept_aside.add(key)
                 text = f"{words} {row[0].tolist()!r}".encode()
                 self.keep_aside(Quarantined(str(series), REFUSED, source, self._clock.now(), text))
             same = (rows["series"] == row["series"]) & (rows["open_time"] == row["open_time"])
